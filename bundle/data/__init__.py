@@ -1,0 +1,1 @@
+"""From OAI's files to film and MRI pairs."""

@@ -1,0 +1,1 @@
+"""The network from film to volume, and its parts."""

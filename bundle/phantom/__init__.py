@@ -1,0 +1,1 @@
+"""The digital knee: one parameter set, posed and measured twice."""

@@ -1,0 +1,1 @@
+"""Noise schedules and samplers; they know a callable and no network."""
