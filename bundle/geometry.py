@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,23 @@ class Grid:
         middle = ((SLICE_WINDOW[0] + SLICE_WINDOW[1]) / 2 - 0.5) * PROTOCOL_DEPTH_MM
         spacing = (self.spacing_mm, self.spacing_mm, pitch)
         return ila_affine((self.rows, self.columns, count), spacing, np.array([0.0, middle, 0.0]))
+
+    def affine_of_depths(self, depths: Sequence[float]) -> np.ndarray:
+        """Affine of a volume whose slices lie at `depths` in [0, 1].
+
+        Raises:
+            ValueError: if they lie outside, or are not ascending in equal steps.
+        """
+        steps = np.diff(depths)
+        if not len(depths) or min(depths) < 0 or max(depths) > 1:
+            raise ValueError(f"`depths` must lie in [0, 1], got {list(depths)}.")
+        if len(steps) and (steps.min() <= 0 or not np.allclose(steps, steps[0], atol=1e-6)):
+            raise ValueError(f"`depths` must ascend in equal steps, got {list(depths)}.")
+        span_mm = (self.slices - 1) * self.slice_spacing_mm
+        affine = self.affine()
+        affine[1, 3] += depths[0] * span_mm
+        affine[1, 2] = steps[0] * span_mm if len(steps) else self.slice_spacing_mm
+        return affine
 
     def film_affine(self) -> np.ndarray:
         """Affine of a film on this grid, stored as (H, W, 1), joint centre at the origin."""

@@ -1,1 +1,35 @@
 """Training: data, batches, losses, checkpoints."""
+
+from bundle.engines.average import ParameterAverage
+from bundle.engines.checkpoints import EpochCheckpoints
+from bundle.engines.distributed import distributed, join_group, rank, world_size
+from bundle.engines.epochs import EpochToDataset, LossLog, warm_up_then_cosine
+from bundle.engines.finish import finish
+from bundle.engines.latents import LatentDataset
+from bundle.engines.losses import AutoencoderLoss
+from bundle.engines.prepare_batch import PrepareDenoising, PrepareFilm, PrepareReconstruction
+from bundle.engines.progress import MetricLog, Progress
+from bundle.engines.record import record_config
+from bundle.engines.slices import SliceDataset
+
+__all__ = [
+    "AutoencoderLoss",
+    "EpochCheckpoints",
+    "EpochToDataset",
+    "LatentDataset",
+    "LossLog",
+    "MetricLog",
+    "ParameterAverage",
+    "PrepareDenoising",
+    "PrepareFilm",
+    "PrepareReconstruction",
+    "Progress",
+    "SliceDataset",
+    "distributed",
+    "finish",
+    "join_group",
+    "rank",
+    "record_config",
+    "warm_up_then_cosine",
+    "world_size",
+]

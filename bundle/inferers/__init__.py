@@ -1,1 +1,5 @@
 """Run a network over a film."""
+
+from bundle.inferers.volume import VolumeInferer
+
+__all__ = ["VolumeInferer"]

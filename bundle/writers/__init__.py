@@ -1,1 +1,7 @@
 """Volumes to files, marked as synthetic."""
+
+from bundle.writers.nifti import write_nifti
+from bundle.writers.sheet import write_sheet
+from bundle.writers.synthetic import MARK, SaveSyntheticd, stem_of, write_synthetic
+
+__all__ = ["MARK", "SaveSyntheticd", "stem_of", "write_nifti", "write_sheet", "write_synthetic"]

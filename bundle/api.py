@@ -1,0 +1,225 @@
+"""The bundle as a library: the network with its weights, and a film turned into a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.transforms import Compose
+
+from bundle.geometry import check_side
+from bundle.keys import FILM, MIRRORED, READINGS, SIDE
+from bundle.networks import FilmToVolume
+from bundle.transforms.volume import place_volume
+from bundle.weights import load_weights, read_weights, weights_hash
+
+PHANTOM = "synthetic-phantom"
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What one film gave.
+
+    Args:
+        volume: mean of the samples, (1, H, W, S) in [0, 1], of the film's side, with its affine.
+        spread: standard deviation over samples, or None with one sample.
+        film: the film as the network saw it, (1, H, W) in [0, 1], un-mirrored.
+        record: what made the volume.
+    """
+
+    volume: MetaTensor
+    spread: MetaTensor | None
+    film: MetaTensor
+    record: dict[str, Any]
+
+
+def load(
+    root: str | Path = ".", device: str | torch.device = "cpu", *, weights: str | Path | None = None
+) -> FilmToVolume:
+    """The network of `configs/inference.json` with its weights.
+
+    Args:
+        root: the bundle's root.
+        device: where the network goes.
+        weights: a weights file; None means the bundle's own `models/model.pt`.
+
+    Returns:
+        the network, in evaluation mode, on the grid that the weights were trained for.
+
+    Raises:
+        FileNotFoundError: if there is no configuration or no weights file.
+        ValueError: if the weights do not fit.
+    """
+    weights = Path(weights) if weights else Path(root) / "models" / "model.pt"
+    return load_weights(_parser(root, weights=weights).get_parsed_content("network_def"), weights).to(device)
+
+
+def synthesise(
+    film: str | Path,
+    readings: Mapping[str, float | None] | None = None,
+    *,
+    side: str | None = None,
+    slices: int = 50,
+    samples: int = 1,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    spacing_mm: float | None = None,
+    weights: str | Path | None = None,
+    root: str | Path = ".",
+    accept_phantom_weights: bool = False,
+) -> MetaTensor:
+    """Turn a film into a volume.
+
+    Args:
+        film: file: DICOM, NIfTI or PNG.
+        readings: variable to grade, such as {"XRKL": 2}; what is absent is missing.
+        side: `R` or `L`; None means what the header says.
+        slices: how many, evenly over the window.
+        samples: above 1 the result is their mean.
+        seed: of the noise.
+        device: where the network runs; None means CUDA if there is any.
+        spacing_mm: pixel edge of a film whose file does not say it, mm at the detector.
+        weights: a weights file; None means the bundle's own.
+        root: the bundle's root.
+        accept_phantom_weights: go on although the weights have seen phantom knees alone.
+
+    Returns:
+        (1, H, W, S) in [0, 1] with its affine, of the film's side. Synthetic, not for diagnosis.
+
+    Raises:
+        ValueError: if the film cannot be read or placed, or the weights are a phantom's and the film is not.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    synthesiser = Synthesiser(root, device=device, weights=weights, spacing_mm=spacing_mm)
+    result = synthesiser(
+        film,
+        readings,
+        side=side,
+        slices=slices,
+        samples=samples,
+        seed=seed,
+        accept_phantom_weights=accept_phantom_weights,
+    )
+    return result.volume
+
+
+class Synthesiser:
+    """Film to volume with the network loaded once, for many films.
+
+    Args:
+        root: the bundle's root.
+        device: where the network runs.
+        weights: a weights file; None means the bundle's own.
+        spacing_mm: pixel edge of films whose files do not say it, mm at the detector.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = ".",
+        *,
+        device: str | torch.device = "cpu",
+        weights: str | Path | None = None,
+        spacing_mm: float | None = None,
+    ) -> None:
+        self.weights = Path(weights) if weights else Path(root) / "models" / "model.pt"
+        self.network = load(root, device, weights=self.weights)
+        parser = _parser(root, weights=self.weights)
+        parser["film_spacing_mm"] = spacing_mm
+        self.preprocessing: Compose = parser.get_parsed_content("film_preprocessing")
+        self.version: str = ConfigParser.load_config_file(str(Path(root) / "configs" / "metadata.json"))["version"]
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        film: str | Path,
+        readings: Mapping[str, float | None] | None = None,
+        *,
+        side: str | None = None,
+        slices: int | None = None,
+        depths: list[float] | None = None,
+        steps: int | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        accept_phantom_weights: bool = False,
+    ) -> Synthesis:
+        """Turn one film into a volume; see `synthesise`.
+
+        `depths`, in [0, 1], names slices one by one instead of `slices`.
+        """
+        if samples < 1:
+            raise ValueError(f"`samples` must be at least 1, got {samples}.")
+        knee: dict[str, Any] = {FILM: str(film), READINGS: dict(readings or {})}
+        if side is not None:
+            knee[SIDE] = check_side(side)
+        knee = self.preprocessing(knee)
+        image = knee[FILM]
+        trained_on = self.network.provenance()
+        if PHANTOM in trained_on and not image.meta.get("synthetic_phantom") and not accept_phantom_weights:
+            raise ValueError(
+                f"{film}: the weights were trained on phantom knees alone ({trained_on}) and this film is not marked "
+                "as a phantom's; the volume would mean nothing. Train on real data, or accept it with "
+                "--accept-phantom-weights (accept_phantom_weights=True)."
+            )
+        batch = image.as_tensor()[None].to(self.device)
+        vector = torch.as_tensor(knee[READINGS])[None].to(self.device)
+        total = total_square = 0.0
+        for sample in range(samples):
+            drawn = self.network(
+                batch,
+                vector,
+                slices=slices,
+                depths=None if depths is None else torch.tensor(depths),
+                steps=steps,
+                seed=seed,
+                sample=sample,
+            )
+            drawn = (drawn[0].cpu().double() + 1) / 2
+            total, total_square = total + drawn, total_square + drawn.square()
+        mean = total / samples
+        grid = self.network.grid
+        mirrored = bool(image.meta.get(MIRRORED))
+
+        def place(volume: torch.Tensor) -> MetaTensor:
+            return place_volume(
+                volume.float(), image_size=grid.rows, slices=grid.slices, mirrored=mirrored, depths=depths
+            )
+
+        spread = None
+        if samples > 1:
+            spread = place(((total_square - samples * mean.square()) / (samples - 1)).clamp(min=0).sqrt())
+        shown = image.flip(-1) if mirrored else image
+        record = {
+            "film": Path(film).name,
+            "side": knee[SIDE],
+            "readings": {name: grade for name, grade in (readings or {}).items() if grade is not None},
+            "depths": depths,
+            "samples": samples,
+            "seed": seed,
+            "steps": steps or self.network.sampling_steps,
+            "schedule": type(self.network.schedule).__name__,
+            "bundle_version": self.version,
+            "weights_sha256": weights_hash(self.weights),
+            "trained_on": trained_on,
+        }
+        return Synthesis(place(mean), spread, (shown + 1) / 2, record)
+
+
+def _parser(root: str | Path, *, weights: Path) -> ConfigParser:
+    """`configs/inference.json` on the grid of the weights."""
+    config = Path(root) / "configs" / "inference.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"{config}: no such file; `root` must be the bundle's root.")
+    parser = ConfigParser()
+    parser.read_config(str(config))
+    grid = read_weights(weights).get("grid_description")
+    if grid is None:
+        raise ValueError(f"weights {weights}: they hold no grid; they are not of this bundle.")
+    parser["bundle_root"] = str(root)
+    parser["image_size"], parser["slices"] = int(grid[0]), int(grid[2])
+    return parser

@@ -1,0 +1,143 @@
+"""What stage 2 sees: the training set's latents, encoded once, and everything that is drawn for a step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.utils import optional_import
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from bundle.engines.slices import as_plain
+from bundle.keys import FILM, MRI, READINGS
+
+tqdm, _ = optional_import("tqdm", name="tqdm")
+logger = logging.getLogger(__name__)
+
+
+class LatentDataset(Dataset):
+    """Latents of slices with their conditions, noise and time.
+
+    Nothing is read or encoded until `prepare`, which needs the trained autoencoder; it keeps the posterior's mean
+    and standard deviation of every slice in a memory-mapped file named after the autoencoder and the data, so that
+    a resumed training does not encode again. An item is a pure function of (seed, epoch, index).
+
+    Args:
+        volumes: items with `image` (1, H, W), `mri` (1, H, W, S) in [-1, 1] and `readings` (width,).
+        network: a `FilmToVolume`; `prepare` sets its `scale_factor`.
+        data: the datalist behind `volumes`, from which the cache's name is made.
+        folder: where the cache is kept.
+        slices_per_volume: items a volume and epoch; the paper's one random slice is 1.
+        latent_scale: factor on latents; None means 1 / standard deviation of the training latents.
+        readings_dropout: share of items whose readings are withheld, so that "unknown" is trained too.
+        encode_batch: slices that are encoded at once.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence,
+        network: nn.Module,
+        *,
+        data: Sequence[dict[str, Any]],
+        folder: str,
+        slices_per_volume: int = 1,
+        latent_scale: float | None = None,
+        readings_dropout: float = 0.1,
+        encode_batch: int = 50,
+        seed: int = 0,
+    ) -> None:
+        self.volumes, self.network, self.data = volumes, network, data
+        self.folder = Path(folder)
+        self.slices_per_volume = slices_per_volume
+        self.latent_scale = latent_scale
+        self.readings_dropout = readings_dropout
+        self.encode_batch = encode_batch
+        self.seed = seed
+        self.epoch = 0
+        self.moments: np.ndarray | None = None
+        self.film_latents: Tensor
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch's draws come next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.volumes) * self.slices_per_volume
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if self.moments is None:
+            self.prepare()
+        rng = np.random.default_rng([self.seed, self.epoch, index, 2])
+        knee = index // self.slices_per_volume
+        item, moments = self.volumes[knee], self.moments[knee]
+        position = int(rng.integers(len(moments)))
+        mean, sd = np.split(moments[position].astype(np.float32), 2)
+        scale = float(self.network.scale_factor)
+        clean = scale * (mean + sd * rng.standard_normal(mean.shape, dtype=np.float32))
+        readings = torch.as_tensor(item[READINGS], dtype=torch.float32)
+        if rng.random() < self.readings_dropout:
+            readings = torch.zeros_like(readings)
+        return {
+            "latent": torch.from_numpy(clean),
+            "noise": torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)),
+            "time": torch.tensor(self.network.schedule.draw_time(rng), dtype=torch.float32),
+            "depth": torch.tensor(self.network.grid.depths(len(moments))[position], dtype=torch.float32),
+            READINGS: readings,
+            "film_latent": self.film_latents[knee],
+            FILM: as_plain(item[FILM]).float(),
+        }
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Encode the training set, or find it encoded; set the network's `scale_factor`."""
+        path = self.folder / f"latents-{self._fingerprint()}.npy"
+        if not path.is_file():
+            self._encode(path)
+        self.moments = np.load(path, mmap_mode="r")
+        if self.latent_scale is None:
+            means = np.asarray(self.moments[:, :, : self.moments.shape[2] // 2], dtype=np.float64)
+            scale = 1.0 / means.std()
+        else:
+            scale = self.latent_scale
+        self.network.scale_factor.fill_(scale)
+        device = self.network.scale_factor.device
+        films = [as_plain(self.volumes[knee][FILM]).float()[None].to(device) for knee in range(len(self.volumes))]
+        self.film_latents = torch.cat([self.network.encode_film(film) for film in films]).cpu()
+        logger.info(f"{len(films)} knees as latents, scale factor {float(self.network.scale_factor):.4f}")
+
+    def _encode(self, path: Path) -> None:
+        autoencoder = self.network.autoencoder.eval()
+        device = self.network.scale_factor.device
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
+        stored: np.memmap | None = None
+        for knee in tqdm(range(len(self.volumes)), desc="latents", unit="knee"):
+            slices = as_plain(self.volumes[knee][MRI]).float()[0].permute(2, 0, 1)[:, None]
+            parts = [
+                torch.cat(autoencoder.encode(part.to(device)), dim=1).cpu() for part in slices.split(self.encode_batch)
+            ]
+            moments = torch.cat(parts).half().numpy()
+            if stored is None:
+                shape = (len(self.volumes), *moments.shape)
+                stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+            stored[knee] = moments
+        if stored is None:
+            raise ValueError("`volumes` must hold at least one knee, got none.")
+        stored.flush()
+        os.replace(temporary, path)
+
+    def _fingerprint(self) -> str:
+        """Hash of the autoencoder's weights, the grid and the data's names."""
+        digest = hashlib.sha256(json.dumps([str(item[MRI]) for item in self.data]).encode())
+        for tensor in [self.network.grid_description, *self.network.autoencoder.state_dict().values()]:
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]

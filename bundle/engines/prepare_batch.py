@@ -1,0 +1,58 @@
+"""From a batch to what the network is called with and what it is compared to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+from torch import Tensor
+
+from bundle.engines.slices import as_plain
+from bundle.keys import FILM, MRI, READINGS
+from bundle.sampling import NoiseSchedule
+
+Prepared = tuple[Tensor, Tensor | None, tuple, dict[str, Tensor]]
+
+
+class PrepareReconstruction(PrepareBatch):
+    """Stage 1: the patch is input and target."""
+
+    def __call__(self, batchdata: dict[str, Any], device: Any = None, non_blocking: bool = False, **_: Any) -> Prepared:
+        """Patches of `SliceDataset`."""
+        image, noise = (batchdata[key].to(device, non_blocking=non_blocking) for key in ("image", "noise"))
+        return image, image, (), {"noise": noise}
+
+
+class PrepareDenoising(PrepareBatch):
+    """Stage 2: the noised latent is input, the schedule's target is compared (Algorithm 1, Eq. 10).
+
+    Args:
+        schedule: the noise schedule of the network.
+    """
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        self.schedule = schedule
+
+    def __call__(self, batchdata: dict[str, Any], device: Any = None, non_blocking: bool = False, **_: Any) -> Prepared:
+        """Items of `LatentDataset`."""
+        data = {key: value.to(device, non_blocking=non_blocking) for key, value in batchdata.items()}
+        clean, noise, time = data["latent"], data["noise"], data["time"]
+        conditions = {key: data[key] for key in ("depth", "film_latent")}
+        conditions |= {"time": time, "readings": data[READINGS], "film": data[FILM]}
+        noisy = self.schedule.add_noise(clean, noise, time)
+        return noisy, self.schedule.target(clean, noise, time), (), conditions
+
+
+class PrepareFilm(PrepareBatch):
+    """Inference and evaluation: the film and its readings; the real volume where there is one."""
+
+    def __call__(self, batchdata: dict[str, Any], device: Any = None, non_blocking: bool = False, **_: Any) -> Prepared:
+        """Items of the preprocessing chain; MetaTensors keep their metadata in the batch."""
+        film = batchdata[FILM].to(device, non_blocking=non_blocking)
+        mri = batchdata[MRI].to(device, non_blocking=non_blocking) if MRI in batchdata else None
+        conditions = {}
+        if READINGS in batchdata:
+            readings = torch.as_tensor(batchdata[READINGS], dtype=torch.float32)
+            conditions["readings"] = as_plain(readings).to(device)
+        return film, mri, (), conditions

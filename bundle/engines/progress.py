@@ -1,0 +1,74 @@
+"""Progress of a training on stderr, and its validation scores in a file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from monai.utils import optional_import
+
+tqdm, _ = optional_import("tqdm", name="tqdm")
+
+
+class Progress:
+    """One bar over all epochs of a stage, with the last epoch's loss.
+
+    Args:
+        stage: name in front of the bar.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def attach(self, trainer: Engine) -> None:
+        """Attach to a trainer."""
+        trainer.add_event_handler(Events.STARTED, self.start)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.describe)
+        trainer.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+
+    def start(self, trainer: Engine) -> None:
+        """Open the bar where the training stands."""
+        total = trainer.state.max_epochs * trainer.state.epoch_length
+        self.bar = tqdm(total=total, desc=self.stage, unit="step", disable=idist.get_rank() != 0)
+        self.bar.update(trainer.state.epoch * trainer.state.epoch_length)
+
+    def advance(self, _: Engine) -> None:
+        """Count a step."""
+        self.bar.update()
+
+    def describe(self, trainer: Engine) -> None:
+        """Show epoch and loss."""
+        loss = trainer.state.metrics.get("loss")
+        self.bar.set_postfix(epoch=trainer.state.epoch, loss=None if loss is None else f"{loss:.4f}")
+
+
+class MetricLog:
+    """Append a validation's scores, with the epoch they were taken at, to a CSV file.
+
+    Args:
+        path: the file; columns epoch and the metrics.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def attach(self, evaluator: Engine) -> None:
+        """Attach to an evaluator that MONAI's `ValidationHandler` runs."""
+        evaluator.add_event_handler(Events.COMPLETED, self.write)
+
+    def write(self, evaluator: Engine) -> None:
+        """Write one row."""
+        if idist.get_rank() != 0:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = not self.path.is_file()
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            names = sorted(evaluator.state.metrics)
+            if new:
+                writer.writerow(["epoch", *names])
+            # MONAI's validation handler names the trainer's epoch to the evaluator
+            writer.writerow([evaluator.state.epoch, *(evaluator.state.metrics[name] for name in names)])

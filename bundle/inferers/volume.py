@@ -1,0 +1,38 @@
+"""Run the network over a film as MONAI's engines and MONAI Label call an inferer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+
+class VolumeInferer(Inferer):
+    """Film to volume, with what a run decides and the weights do not.
+
+    Args:
+        steps: sampling steps; None means the network's own.
+        slices: how many slices; None means the grid's.
+        samples: how many samples; above 1 the result is their mean.
+        seed: of the noise.
+    """
+
+    def __init__(self, *, steps: int | None = None, slices: int | None = None, samples: int = 1, seed: int = 0) -> None:
+        if samples < 1:
+            raise ValueError(f"`samples` must be at least 1, got {samples}.")
+        self.steps, self.slices, self.samples, self.seed = steps, slices, samples, seed
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: nn.Module, *args: object, readings: Tensor | None = None
+    ) -> Tensor:
+        """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1]."""
+        return torch.stack(list(self.draw(inputs, network, readings=readings))).mean(0)
+
+    def draw(self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the samples, each (B, 1, H, W, S)."""
+        film = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).float()
+        for sample in range(self.samples):
+            yield network(film, readings, slices=self.slices, steps=self.steps, seed=self.seed, sample=sample)

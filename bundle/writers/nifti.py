@@ -1,0 +1,39 @@
+"""Volumes and films as NIfTI: values in [0, 1], 16 bits, an affine that is true, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+LEVELS = 65535
+
+
+def write_nifti(values: np.ndarray, affine: np.ndarray, path: str | Path, *, description: str = "") -> Path:
+    """Write an array in [0, 1] as 16-bit NIfTI whose scaled values are in [0, 1] again.
+
+    Args:
+        values: (H, W, S); clipped to [0, 1].
+        affine: (4, 4), voxel to RAS mm.
+        path: `.nii.gz` file to write.
+        description: header text of at most 79 characters, such as that the image is synthetic.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path}: `values` must be finite; the image would be damaged.")
+    image = nib.Nifti1Image(np.round(np.clip(values, 0, 1) * LEVELS).astype(np.uint16), affine)
+    image.header.set_slope_inter(1 / LEVELS, 0)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode()[:79]
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    nib.save(image, temporary)
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,147 @@
+"""The composite network: what comes out, what each condition reaches, what it refuses."""
+
+import pytest
+import torch
+from monai.networks.nets import DiffusionModelUNet
+
+from bundle.networks import TwoPathUNet
+from bundle.networks.generator import text_of, text_tensor
+
+UNET = {
+    "spatial_dims": 2,
+    "in_channels": 8,
+    "out_channels": 4,
+    "num_res_blocks": (1, 1),
+    "channels": (32, 32),
+    "attention_levels": (False, True),
+    "norm_num_groups": 8,
+    "num_head_channels": 16,
+    "with_conditioning": True,
+    "cross_attention_dim": 16,
+}
+
+
+def unet_inputs():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 8, 8, 8, generator=generator)
+    context = torch.randn(2, 1, 16, generator=generator)
+    return x, torch.tensor([10.0, 700.0]), context
+
+
+def set_zero_layers(module):
+    for parameter in module.parameters():
+        if not parameter.abs().max():
+            torch.nn.init.normal_(parameter, std=0.1)
+
+
+def test_at_initialisation_it_equals_the_unconditioned_unet():
+    """The heads start at zero; the rest is MONAI's UNet with the same weights."""
+    torch.manual_seed(0)
+    ours, monais = TwoPathUNet(readings_width=5, **UNET), DiffusionModelUNet(**UNET)
+    set_zero_layers(ours.out)
+    missing, unexpected = monais.load_state_dict(ours.state_dict(), strict=False)
+    assert not missing
+    assert {name.split(".")[0] for name in unexpected} == {"depth_head", "readings_head"}
+    x, time, context = unet_inputs()
+    conditioned = ours(x, time, context, depth=torch.tensor([0.1, 0.9]), readings=torch.ones(2, 5))
+    torch.testing.assert_close(conditioned, monais(x, time, context), rtol=0, atol=0)
+    assert conditioned.abs().max() > 0
+
+
+def captured(unet, **conditions):
+    """Outputs of the last down block, of the middle and of the last up block."""
+    seen = {}
+    blocks = {"down": unet.down_blocks[-1], "middle": unet.middle_block, "up": unet.up_blocks[-1]}
+    hooks = [
+        block.register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
+        for name, block in blocks.items()
+    ]
+    x, time, context = unet_inputs()
+    unet(x, time, context, **conditions)
+    for hook in hooks:
+        hook.remove()
+    seen["down"] = seen["down"][0]
+    return seen
+
+
+def test_depth_enters_the_down_path_and_readings_the_up_path_alone():
+    torch.manual_seed(0)
+    unet = TwoPathUNet(readings_width=5, **UNET)
+    set_zero_layers(unet)
+    depth, readings = torch.tensor([0.1, 0.9]), torch.eye(5)[:2]
+    base = captured(unet, depth=depth, readings=readings)
+    other_readings = captured(unet, depth=depth, readings=torch.eye(5)[2:4])
+    other_depth = captured(unet, depth=depth.flip(0), readings=readings)
+    assert torch.equal(base["down"], other_readings["down"])
+    assert torch.equal(base["middle"], other_readings["middle"])
+    assert not torch.allclose(base["up"], other_readings["up"])
+    assert not torch.allclose(base["down"], other_depth["down"])
+
+
+def test_forward_gives_a_volume_on_the_grid(small_network):
+    film = torch.rand(2, 1, 16, 16) * 2 - 1
+    volume = small_network(film)
+    assert volume.shape == (2, 1, 16, 16, 6)
+    assert volume.abs().max() <= 1
+    assert small_network(film, slices=9).shape[-1] == 9
+    assert small_network(film, depths=torch.tensor([0.25, 0.5])).shape[-1] == 2
+
+
+def test_a_seed_gives_the_same_volume_bit_for_bit(small_network):
+    film = torch.rand(1, 1, 16, 16)
+    first = small_network(film, seed=3)
+    torch.manual_seed(99)
+    assert torch.equal(first, small_network(film, seed=3))
+    assert not torch.equal(first, small_network(film, seed=4))
+
+
+def test_each_knee_of_a_batch_is_the_knee_alone(small_network):
+    films = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    both = small_network(films)
+    torch.testing.assert_close(both[1:], small_network(films[1:]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("condition", ["film", "readings", "depth"])
+def test_every_condition_changes_the_volume(small_network, condition):
+    film, readings = torch.zeros(1, 1, 16, 16), torch.zeros(1, 66)
+    base = small_network(film, readings)
+    if condition == "film":
+        other = small_network(film + torch.linspace(-1, 1, 16), readings)
+    elif condition == "readings":
+        other = small_network(film, torch.eye(66)[:1])
+    else:
+        other = base.flip(-1)
+    assert (base - other).abs().max() > 1e-3
+
+
+def test_wrong_shapes_are_refused_by_name(small_network):
+    with pytest.raises(ValueError, match=r"`film` must have shape \(B, 1, 16, 16\)"):
+        small_network(torch.zeros(1, 1, 32, 32))
+    with pytest.raises(ValueError, match="`readings` must have shape"):
+        small_network(torch.zeros(1, 1, 16, 16), torch.zeros(1, 61))
+
+
+def test_what_has_no_gradient_is_frozen_and_the_rest_learns(small_network):
+    """DDP stops on parameters without a gradient: every parameter that is trained must get one."""
+    denoiser = small_network.denoiser
+    latent = torch.randn(2, 4, 4, 4)
+    prediction = denoiser(
+        latent,
+        torch.tensor([100.0, 500.0]),
+        depth=torch.tensor([0.2, 0.8]),
+        readings=torch.ones(2, 66),
+        film_latent=latent,
+        film=torch.rand(2, 1, 16, 16),
+    )
+    prediction.square().mean().backward()
+    trained = {name: p.grad for name, p in denoiser.named_parameters() if p.requires_grad}
+    assert all(grad is not None for grad in trained.values())
+    frozen = [name for name, p in denoiser.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert all("norm2" in name or "attn2.to_" in name for name in frozen)
+
+
+def test_text_survives_a_tensor():
+    assert text_of(text_tensor("synthetic-phantom; KL 0 to 4 é")) == "synthetic-phantom; KL 0 to 4 é"
+    with pytest.raises(ValueError, match="bytes"):
+        text_tensor("x" * 513)
