@@ -4,12 +4,41 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from monai.networks.nets import AutoencoderKL
 
 from bundle.networks import FilmEncoder, FilmToVolume, TwoPathUNet
 from bundle.sampling import FlowSchedule
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def phantom_oai(tmp_path_factory):
+    """A phantom cohort of test size in OAI's layout, with its truth."""
+    out = tmp_path_factory.mktemp("phantom") / "oai"
+    options = ["--out", str(out), "--participants", "12", "--seed", "0", "--size", "test", "--truth"]
+    subprocess.run(
+        [sys.executable, "scripts/make_phantom.py", *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def prepared(phantom_oai, tmp_path_factory):
+    """The same cohort, prepared at 64 x 64."""
+    out = tmp_path_factory.mktemp("prepared")
+    options = ["--oai", str(phantom_oai), "--out", str(out), "--size", "64"]
+    subprocess.run(
+        [sys.executable, "scripts/prepare_data.py", *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )
+    return out
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.utils import optional_import
@@ -100,8 +101,9 @@ class LatentDataset(Dataset):
     def prepare(self) -> None:
         """Encode the training set, or find it encoded; set the network's `scale_factor`."""
         path = self.folder / f"latents-{self._fingerprint()}.npy"
-        if not path.is_file():
-            self._encode(path)
+        with idist.one_rank_first():
+            if not path.is_file():
+                self._encode(path)
         self.moments = np.load(path, mmap_mode="r")
         if self.latent_scale is None:
             means = np.asarray(self.moments[:, :, : self.moments.shape[2] // 2], dtype=np.float64)
