@@ -15,7 +15,6 @@ from monai.networks.nets import AutoencoderKL
 from bundle.networks import FilmEncoder, FilmToVolume, TwoPathUNet
 from bundle.sampling import FlowSchedule
 
-
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -7,6 +7,7 @@ from bundle.engines.epochs import EpochToDataset, LossLog, warm_up_then_cosine
 from bundle.engines.finish import finish
 from bundle.engines.latents import LatentDataset
 from bundle.engines.losses import AutoencoderLoss
+from bundle.engines.preflight import preflight
 from bundle.engines.prepare_batch import PrepareDenoising, PrepareFilm, PrepareReconstruction
 from bundle.engines.progress import MetricLog, Progress
 from bundle.engines.record import record_config
@@ -28,6 +29,7 @@ __all__ = [
     "distributed",
     "finish",
     "join_group",
+    "preflight",
     "rank",
     "record_config",
     "warm_up_then_cosine",

@@ -50,7 +50,8 @@ class PrepareFilm(PrepareBatch):
     def __call__(self, batchdata: dict[str, Any], device: Any = None, non_blocking: bool = False, **_: Any) -> Prepared:
         """Items of the preprocessing chain; MetaTensors keep their metadata in the batch."""
         film = batchdata[FILM].to(device, non_blocking=non_blocking)
-        mri = batchdata[MRI].to(device, non_blocking=non_blocking) if MRI in batchdata else None
+        mri = batchdata.get(MRI)  # a file's name where only inference runs
+        mri = mri.to(device, non_blocking=non_blocking) if isinstance(mri, Tensor) else None
         conditions = {}
         if READINGS in batchdata:
             readings = torch.as_tensor(batchdata[READINGS], dtype=torch.float32)
