@@ -1,0 +1,132 @@
+"""Configs: they parse, agree with one another and with the metadata, and pass MONAI's own checks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+import bundle
+from bundle.geometry import Grid
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+STANDALONE = ("train", "inference")
+SHARED = (
+    "image_size",
+    "slices",
+    "grade_table",
+    "missing_readings",
+    "sampling_steps",
+    "noise_correlation",
+    "noise_schedule",
+    "network_def",
+    "network",
+    "film_spacing_mm",
+    "film_preprocessing",
+)
+OVERLAYS_OF_BOTH = ("smoke",)
+
+
+def read(name):
+    return json.loads((CONFIGS / f"{name}.json").read_text())
+
+
+def parser(*names):
+    result = ConfigParser()
+    result.read_config([str(CONFIGS / f"{name}.json") for name in names])
+    result["bundle_root"] = str(ROOT)
+    return result
+
+
+@pytest.mark.parametrize("entry", SHARED)
+def test_what_training_and_inference_share_is_the_same(entry):
+    assert read("train")[entry] == read("inference")[entry]
+
+
+def test_both_prepare_real_volumes_alike():
+    assert read("train")["mri_preprocessing"] == read("evaluate")["mri_preprocessing"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_configs_say_what_they_are_and_import_the_bundle_alone(path):
+    config = json.loads(path.read_text())
+    if path.stem == "metadata":
+        return
+    assert config["_desc_"]
+    for line in config.get("imports", []):
+        assert line in ("$import bundle", "$import torch", "$import os")
+
+
+@pytest.mark.parametrize("base", STANDALONE)
+@pytest.mark.parametrize("overlay", OVERLAYS_OF_BOTH)
+def test_overlays_lie_over_both(base, overlay):
+    config = parser(base, overlay)
+    assert config["image_size"] == read(overlay)["image_size"]
+    network = config.get_parsed_content("network_def")
+    assert network.grid == Grid.of(image_size=config["image_size"], slices=config["slices"])
+
+
+def test_the_compact_network_is_small_and_gives_the_metadatas_volume():
+    network = parser("inference").get_parsed_content("network_def")
+    assert sum(parameter.numel() for parameter in network.parameters()) < 12e6
+    formats = read("metadata")["network_data_format"]
+    assert [1, *formats["inputs"]["image"]["spatial_shape"]] == [1, network.grid.rows, network.grid.columns]
+    assert tuple(formats["outputs"]["pred"]["spatial_shape"]) == network.grid.shape
+
+
+@pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("inference", "infer")])
+def test_every_property_can_be_built_with_no_checkpoint_present(prepared, tmp_path, name, kind):
+    workflow = ConfigWorkflow(
+        workflow_type=kind,
+        config_file=str(CONFIGS / f"{name}.json"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        bundle_root=str(ROOT),
+        dataset_dir=str(prepared),
+        output_dir=str(tmp_path / "nothing"),
+        weights=str(tmp_path / "none.pt"),
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+    assert not (tmp_path / "nothing").exists(), "building must not write"
+
+
+def test_monai_verifies_the_networks_input_and_output():
+    """The zoo's own check, on the smoke overlay so that it takes seconds."""
+    files = [f"configs/{name}.json" for name in ("inference", "smoke")]
+    command = [
+        *("-m", "monai.bundle", "verify_net_in_out", "network_def"),
+        *("--meta_file", "configs/metadata.json", "--config_file", str(files), "--image_size=128"),
+    ]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "verified with no error" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "what", "reason"), [(("train",), "training", "dataset.json"), (("inference",), None, "dataset.json")]
+)
+def test_a_command_without_data_ends_with_one_line(tmp_path, names, what, reason):
+    command = ["-m", "monai.bundle", "run", *([what] if what else [])]
+    command += ["--config_file", f"configs/{names[0]}.json", "--dataset_dir", str(tmp_path / "absent")]
+    done = subprocess.run(
+        [sys.executable, *command, "--output_dir", str(tmp_path / "out")], cwd=ROOT, capture_output=True
+    )
+    assert done.returncode != 0
+    last = done.stderr.decode().strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert reason in last
+    assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "model.pt").exists()
+
+
+def test_no_config_expression_reads_what_a_request_may_set():
+    """MONAI Label writes a request's parameters into the config: `displayable_configs` must stay unreferenced."""
+    text = (CONFIGS / "inference.json").read_text()
+    assert "@displayable_configs" not in text
+
+
+def test_the_version_is_the_same_everywhere():
+    assert read("metadata")["version"] == bundle.__version__
