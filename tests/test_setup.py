@@ -74,12 +74,16 @@ def test_second_set_up_does_nothing_and_says_nothing(checkout):
     assert checkout.calls("-m") == []
 
 
-def test_developing_adds_to_running_and_then_serves_both(checkout):
+def test_developing_adds_to_running(checkout):
     checkout.set_up("run")
     assert checkout.set_up("dev").returncode == 0
     assert checkout.calls("-m venv .venv") == [], "the environment is kept"
     assert "requirements/dev.txt" in checkout.calls("-m uv")[0]
-    checkout.set_up("run")
+
+
+def test_developing_lock_serves_running_too(checkout):
+    checkout.set_up("dev")
+    assert checkout.set_up("run").returncode == 0
     assert checkout.calls("-m") == []
 
 
