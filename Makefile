@@ -33,10 +33,10 @@ weights: data  ## Train the compact model and replace models/model.pt (long)
 
 ##@ Develop
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(python) -m pytest -m "not slow and not gpu"
+	$(python) -m pytest -m "not slow and not gpu"
 
 test-real: env-dev  ## The slow and real tests (under 60 minutes); ends with what was skipped and why
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(python) -m pytest -m "slow or gpu" -ra
+	$(python) -m pytest -m "slow or gpu" -ra
 
 lint: env-dev  ## Style and types
 	$(python) -m ruff check .

@@ -84,3 +84,11 @@ def test_local_links_lead_somewhere(document):
         pytest.skip(f"{document} is not written yet")
     links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", path.read_text())
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", ".ci/run", "docs/data.md", "docs/decisions/002-locks-and-uv.md"])
+def test_targets_that_documents_name_exist(document):
+    named = set(re.findall(r"(?:`|^|ci: )make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named
+    assert named - targets == set()
