@@ -13,7 +13,6 @@ from torch import Tensor
 
 from bundle.phantom.anatomy import COMPARTMENTS, Knee, Lesion, Warp
 from bundle.phantom.sdf import (
-    Tube,
     capsule,
     ellipse,
     ellipsoid,
@@ -21,9 +20,10 @@ from bundle.phantom.sdf import (
     smooth_cut,
     smooth_union,
     smoothstep,
+    tube,
 )
 
-CONDYLE_X = (-21.5, 21.5)
+CONDYLE_X = (-22.3, 22.3)
 """Middle of the medial and lateral condyle."""
 _POSTERIOR_Y = 8.5
 _ANTERIOR_Y, _ANTERIOR_RADIUS = -4.0, 25.0
@@ -62,23 +62,24 @@ def femur(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     body = smooth_union(body, groove, 6.0)
     lean = math.tan(math.radians(knee.valgus))
     shaft = knee.shaft
-    cone = Tube(
-        [
+    cone = tube(
+        (
             (14, 0, -1, 31, 17),
-            (30, 0.5, -2, 33, 19),
-            (42, 1.5, -4.5, 29, 17.5),
-            (55, 2.5, -6, 21.5, 15.5),
-            (72, 4, -7, 16 * shaft, 14 * shaft),
-            (100, 100 * lean - 4, -8, 13.5 * shaft, 13.3 * shaft),
-            (200, 200 * lean - 6, -9, 13 * shaft, 13.5 * shaft),
-        ]
+            (30, 0.5, -2, 32, 19),
+            (42, 1.2, -4, 28.5, 17.8),
+            (56, 2.2, -5.5, 23.5, 16.2),
+            (72, 3.8, -6.8, 19 * shaft, 14.8 * shaft),
+            (92, 92 * lean - 4.4, -7.6, 15.6 * shaft, 13.8 * shaft),
+            (118, 118 * lean - 5, -8.2, 13.9 * shaft, 13.4 * shaft),
+            (200, 200 * lean - 6, -9, 13.2 * shaft, 13.5 * shaft),
+        )
     )(x, y, z)
     body = smooth_union(body, torch.maximum(cone, 14.0 - z), 9.0)
     for centre, radii in (((-34.0, 6.0, 27.0), (5.0, 10.0, 9.0)), ((34.5, 6.0, 25.0), (4.5, 9.0, 8.0))):
         body = smooth_union(body, ellipsoid(x, y, z, centre, radii), 5.0)
-    roof = 20.0 + 0.12 * (y - 5)
-    arch = ellipse(x, z - 2.0, knee.notch_half_width, roof)
-    body = smooth_cut(body, torch.maximum(arch, -7.0 - y), 3.5)
+    # The roof of the notch slopes down and forwards to the trochlea, as Blumensaat's line does.
+    roof = (7.0 + 0.62 * (y + 9.0)).clamp(0.5, 25.0)
+    body = smooth_cut(body, ellipse(x, z, knee.notch_half_width * (0.55 + 0.018 * roof), roof), 3.0)
     body = body * knee.scale
     for site, sign in (("FM", -1), ("FL", 1)):
         spur = knee.osteophytes[site]
@@ -115,10 +116,12 @@ def tibia(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     halves = [ellipse(x - cx, y - cy, rx, ry) for cx, cy, rx, ry in PLATEAU.values()]
     outline = smooth_union(halves[0], halves[1], 9.0)
     level = z - plateau_height(knee, x, y)
-    head = rounded_extrusion(outline, (level + 8.5).abs() - 8.5, 2.6)
+    # The head narrows below its rim, like a funnel.
+    flank = (outline + 0.55 * torch.relu(-5.0 - level)) * 0.9
+    head = rounded_extrusion(flank, (level + 14.0).abs() - 14.0, 2.6)
     shaft = knee.shaft
-    cone = Tube(
-        [
+    cone = tube(
+        (
             (-2, 0, -1, 31.5, 18.5),
             (-14, 0, -1, 30.5, 18),
             (-24, 0, -2.5, 26.5, 16.5),
@@ -127,11 +130,12 @@ def tibia(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
             (-75, -2, -5, 13.5 * shaft, 15.0 * shaft),
             (-120, -2.5, -3.5, 12.0 * shaft, 14.0 * shaft),
             (-200, -3, -1.5, 11.5 * shaft, 13.0 * shaft),
-        ]
+        )
     )(x, y, z)
     body = smooth_union(head, torch.maximum(cone, z + 6.0), 7.0)
-    for centre, height in zip((-4.6, 5.0), knee.spine_height, strict=True):
-        body = smooth_union(body, ellipsoid(x, y, z, (centre, 1.0, -1.0), (3.4, 8.0, height)), 3.5)
+    body = smooth_union(body, ellipsoid(x, y, z, (0.2, 0.5, -2.0), (8.0, 11.0, 5.2)), 2.5)
+    for centre, height in zip((-4.0, 4.6), knee.spine_height, strict=True):
+        body = smooth_union(body, ellipsoid(x, y, z, (centre, 1.0, -1.5), (3.6, 7.5, height)), 3.5)
     body = smooth_union(body, ellipsoid(x, y, z, (3.0, -19.0, -33.0), (9.0, 6.5, 15.0)), 6.0)
     body = body * knee.scale
     for site, sign, compartment in (("TM", -1, "medial"), ("TL", 1, "lateral")):
@@ -149,10 +153,10 @@ def fibula(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Distance to the fibula, mm, in the tibia's frame."""
     dx, dy, dz = knee.fibula
     x, y, z = (x - dx) / knee.scale, (y - dy) / knee.scale, (z - dz) / knee.scale
-    head = ellipsoid(x, y, z, (31.0, 14.5, -19.0), (8.5, 9.5, 10.0))
-    styloid = ellipsoid(x, y, z, (33.0, 17.0, -11.0), (3.5, 4.0, 5.0))
-    shaft = Tube(
-        [(-20, 31, 14.5, 6, 6.5), (-38, 32, 14, 5.2, 5.6), (-70, 31.5, 13, 5.8, 6.4), (-200, 27, 12, 6.5, 7.0)]
+    head = ellipsoid(x, y, z, (29.5, 14.5, -19.0), (8.5, 9.5, 10.0))
+    styloid = ellipsoid(x, y, z, (31.5, 17.0, -11.0), (3.5, 4.0, 5.0))
+    shaft = tube(
+        ((-20, 30, 14.5, 6, 6.5), (-38, 31, 14, 4.9, 5.4), (-70, 30.5, 13, 5.4, 6.0), (-200, 27, 12, 6.0, 6.6))
     )(x, y, z)
     body = smooth_union(head, styloid, 3.0)
     return smooth_union(body, torch.maximum(shaft, z + 19.0), 5.0) * knee.scale

@@ -65,7 +65,7 @@ def cortex_mm(posed: Posed, bone: str, x: Tensor, y: Tensor, z: Tensor) -> Tenso
     knee = posed.knee
     s = knee.scale
     if bone == "patella":
-        return 1.2
+        return 0.9
     if bone == "fibula":
         return 1.0 + 0.9 * smoothstep(-z, 28 * s, 60 * s)
     away = z if bone == "femur" else -z
@@ -106,19 +106,20 @@ def cartilage_mm(posed: Posed) -> dict[str, tuple[float, float]]:
     return layers
 
 
-def layers(posed: Posed, slab: Slab, pixel_mm: float, *, soft: bool = True) -> Iterator[Layer]:
+def layers(posed: Posed, slab: Slab, pixel_mm: float, *, sharp: bool = False) -> Iterator[Layer]:
     """Lay the tissues of a posed knee over a slab, in the order in which they cover each other.
 
     Args:
         posed: the knee in its scan.
         slab: planes and lattice.
         pixel_mm: width over which a surface's occupancy goes from 0 to 1.
-        soft: with skin, fat, muscles, vessels and ligaments; labels do without.
+        sharp: for labels: no partial volume over the thickness of a plane, and no skin, fat, muscles, vessels and
+            ligaments.
     """
-    if soft:
+    if not sharp:
         yield from _soft_layers(posed, slab, pixel_mm)
-    yield from _bone_layers(posed, slab, pixel_mm)
-    yield from _joint_layers(posed, slab, pixel_mm)
+    yield from _bone_layers(posed, slab, pixel_mm, sharp)
+    yield from _joint_layers(posed, slab, pixel_mm, sharp)
 
 
 def _soft_layers(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
@@ -169,7 +170,7 @@ def _fluid(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
         "fluid",
         posed.tibia,
         lambda p: ellipsoid(
-            *p, (0.0, 3 * s, 2 * s), ((33 + 0.4 * knee.effusion) * s, 22 * s, (4.5 + 0.5 * knee.effusion) * s)
+            *p, (0.0, 3 * s, 2 * s), ((31 + 0.5 * knee.effusion) * s, 19 * s, (2.6 + 0.5 * knee.effusion) * s)
         ),
         Box((-42 * s, 42 * s), (joint[1] - 32 * s, joint[1] + 36 * s), (joint[2] - 14 * s, joint[2] + 18 * s)),
     )
@@ -184,7 +185,11 @@ def _fluid(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
         yield from _structure(structure, slab, pixel_mm, None)
 
 
-def _bone_layers(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
+def _width(slab: Slab, distance: Tensor, pixel_mm: float, sharp: bool) -> Tensor | float:
+    return pixel_mm if sharp else slab.blur_mm(distance, pixel_mm)
+
+
+def _bone_layers(posed: Posed, slab: Slab, pixel_mm: float, sharp: bool) -> Iterator[Layer]:
     frames = {"femur": posed.femur, "tibia": posed.tibia, "fibula": posed.tibia, "patella": posed.patella}
     boxes = bone_boxes(posed)
     for bone, frame in frames.items():
@@ -195,10 +200,10 @@ def _bone_layers(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
         distance = getattr(bones, bone)(posed.knee, *points)
         if float(distance.min()) > pixel_mm:
             continue
-        fine = slab.refine(distance, window)
-        whole = occupancy(fine, pixel_mm)
+        width = _width(slab, distance, pixel_mm, sharp)
+        whole = occupancy(slab.refine(distance / width, window), 1.0)
         yield Layer("cortex", LABELS[bone], whole, window)
-        inner = occupancy(slab.refine(distance + cortex_mm(posed, bone, *points), window), pixel_mm)
+        inner = occupancy(slab.refine((distance + cortex_mm(posed, bone, *points)) / width, window), 1.0)
         yield Layer("marrow", 0, inner, window)
         if bone in ("femur", "tibia"):
             yield from _lesions(posed, bone, frame, slab, pixel_mm, window, inner)
@@ -251,7 +256,7 @@ def _relative(inner: tuple[slice, ...], outer: tuple[slice, ...]) -> tuple[slice
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
 
 
-def _joint_layers(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
+def _joint_layers(posed: Posed, slab: Slab, pixel_mm: float, sharp: bool) -> Iterator[Layer]:
     """Cartilages, menisci and their crystals; what is between the bones."""
     knee = posed.knee
     s = knee.scale
@@ -272,10 +277,16 @@ def _joint_layers(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
         bones.tibial_cartilage_thickness(knee, *in_tibia, medial=tibia_medial, lateral=tibia_lateral), window
     )
     fine_femur, fine_tibia = slab.refine(to_femur, window), slab.refine(to_tibia, window)
-    bone = torch.maximum(occupancy(fine_femur, pixel_mm), occupancy(fine_tibia, pixel_mm))
-    femoral = occupancy(fine_femur - over_femur, pixel_mm) - occupancy(fine_femur, pixel_mm)
+    width_femur: Tensor | float = pixel_mm
+    width_tibia: Tensor | float = pixel_mm
+    if not sharp:
+        width_femur = slab.refine(slab.blur_mm(to_femur, pixel_mm), window)
+        width_tibia = slab.refine(slab.blur_mm(to_tibia, pixel_mm), window)
+    in_femur_share, in_tibia_share = occupancy(fine_femur, width_femur), occupancy(fine_tibia, width_tibia)
+    bone = torch.maximum(in_femur_share, in_tibia_share)
+    femoral = occupancy(fine_femur - over_femur, width_femur) - in_femur_share
     femoral = torch.minimum(torch.relu(femoral), 1 - bone)
-    tibial = torch.relu(occupancy(fine_tibia - over_tibia, pixel_mm) - occupancy(fine_tibia, pixel_mm))
+    tibial = torch.relu(occupancy(fine_tibia - over_tibia, width_tibia) - in_tibia_share)
     tibial = torch.minimum(tibial, 1 - torch.maximum(bone, femoral))
     free = 1 - torch.maximum(bone, torch.maximum(femoral, tibial))
     across = slab.refine(in_tibia[0].expand(to_tibia.shape), window)

@@ -213,12 +213,15 @@ def _add_bones(posed: Posed, slab: Slab, spacing_mm: float, mineral: Tensor, spo
         if float(distance.min()) > edge:
             continue
         shell = composition.cortex_mm(posed, bone, x, y, z)
-        whole = occupancy(slab.refine(distance, window), edge)
-        inner = occupancy(slab.refine(distance + shell, window), edge)
+        width = slab.blur_mm(distance, edge)
+        whole = occupancy(slab.refine(distance / width, window), 1.0)
+        inner = occupancy(slab.refine((distance + shell) / width, window), 1.0)
         away = z.abs()
         fraction = TRABECULAR_JOINT + (TRABECULAR_SHAFT - TRABECULAR_JOINT) * smoothstep(away, 18 * s, 70 * s)
         # Spongiosa is densest under the surface that bears the load.
         fraction = fraction + 0.10 * (1 - smoothstep(-distance, 1.0, 9.0)) * (1 - smoothstep(away, 12 * s, 26 * s))
+        if bone == "patella":
+            fraction = torch.full_like(distance, 0.13)
         grade = composition.sclerosis_depth(posed, bone, x, z)
         if grade is not None:
             fraction = fraction + 0.16 * grade
@@ -291,7 +294,7 @@ def _detect(primary: Tensor, spacing_mm: float, rng: np.random.Generator) -> np.
     low, high = np.percentile(density[limb], [1.0, 99.8]) if limb.any() else (0.0, 5.0)
     level = (density - (0.75 * low + 0.25 * high)) / (high - low)
     display = 1 / (1 + np.exp(-4.2 * (level - 0.22)))
-    top = 1 / (1 + np.exp(-4.2 * (0.80 - 0.22)))
+    top = 1 / (1 + np.exp(-4.2 * (0.95 - 0.22)))
     bottom = 1 / (1 + np.exp(-4.2 * (-0.6 - 0.22)))
     scaled = np.clip((display - bottom) / (top - bottom), 0, 1)
     return np.round(scaled * (2**BITS - 1)).astype(np.uint16)

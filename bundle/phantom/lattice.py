@@ -120,6 +120,18 @@ class Slab:
         return fine[:, :rows, :columns]
 
 
+    def blur_mm(self, distance: Tensor, pixel_mm: float) -> Tensor:
+        """Width over which occupancy changes at each node, mm: the pixel's in the plane, the plane's along y.
+
+        A surface that faces y is averaged over the thickness of a plane; one that lies along y over a pixel.
+        """
+        if self.planes < 2 or distance.shape[0] < 2:
+            return torch.full_like(distance, pixel_mm)
+        change = (distance[1:] - distance[:-1]).abs()
+        change = torch.cat([change[:1], torch.maximum(change[1:], change[:-1]), change[-1:]])
+        return torch.sqrt(change.square() + pixel_mm**2)
+
+
 def occupancy(distance: Tensor, width_mm: float | Tensor) -> Tensor:
     """Share of a pixel inside a surface at signed `distance`, for pixels `width_mm` wide."""
     return (0.5 - distance / width_mm).clamp(0, 1)

@@ -93,7 +93,7 @@ def render_labels(posed: Posed, *, size: int = 256) -> tuple[np.ndarray, np.ndar
         labels = np.zeros((SLICES, size, size), dtype=np.uint8)
         for first, slab in slabs(size):
             part = torch.from_numpy(labels[first : first + slab.planes])
-            for layer in layers(posed, slab, 0.05, soft=False):
+            for layer in layers(posed, slab, 0.05, sharp=True):
                 if layer.label:
                     part[layer.window.pixels][layer.occupancy > 0.5] = layer.label
     if posed.knee.side == "L":

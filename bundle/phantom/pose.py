@@ -12,7 +12,8 @@ from bundle.phantom import bones
 from bundle.phantom.anatomy import COMPARTMENTS, Knee, KneePose
 
 SCANS = ("film", "mri")
-_CONTACT_X = (8.5, 29.0)
+_CONTACT_X = (15.0, 29.0)
+"""Distance from the midline of the bearing part of a condyle, template mm; the flanks of the spines lie inside it."""
 _ITERATIONS = 12
 _TOLERANCE_MM = 0.01
 

@@ -6,6 +6,7 @@ Coordinates are broadcastable tensors `x, y, z`; every function is elementwise, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -100,9 +101,15 @@ class Tube:
 
     def __call__(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Distance, shape of the broadcast coordinates."""
-        index = ((z + self._REACH) / self._STEP).round().long().clamp(0, self._table.shape[1] - 1)
-        cx, cy, a, b = (row[index] for row in self._table)
+        index = ((z + self._REACH) * (1 / self._STEP) + 0.5).clamp(0, self._table.shape[1] - 1).to(torch.int64)
+        cx, cy, a, b = (row.take(index) for row in self._table)
         distance = ellipse(x - cx, y - cy, a, b)
         if self._ends is None:
             return distance
         return torch.maximum(distance, torch.maximum(self._ends[0] - z, z - self._ends[1]))
+
+
+@lru_cache(maxsize=256)
+def tube(knots: tuple[tuple[float, ...], ...], closed: bool = False) -> Tube:
+    """The `Tube` through `knots`, built once for the slabs of a scan."""
+    return Tube(knots, closed=closed)

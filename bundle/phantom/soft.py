@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bundle.phantom.lattice import Box, Points
 from bundle.phantom.pose import Posed, Rigid
-from bundle.phantom.sdf import Tube, capsule, ellipsoid, smooth_union
+from bundle.phantom.sdf import Tube, capsule, ellipsoid, smooth_union, smoothstep, tube
 
 _THIGH = [
     (-30, 0, 3, 43, 46, 0.62, 0.45),
@@ -124,13 +124,13 @@ class Limb:
                 (z, x, y, a + knee.fat * side, b + knee.fat * front)
                 for (z, x, y, a, b), (*_, side, front) in zip(inner, rows, strict=True)
             ]
-            self._fascia.append(Tube(inner))
-            self._skin.append(Tube(outer))
+            self._fascia.append(tube(tuple(inner)))
+            self._skin.append(tube(tuple(outer)))
 
     def _limb(self, tubes: list[Tube], thigh: Points, calf: Points) -> Tensor:
-        above = torch.maximum(tubes[0](*thigh), -18.0 - thigh[2])
-        below = torch.maximum(tubes[1](*calf), calf[2] - 18.0)
-        return smooth_union(above, below, 12.0)
+        # A blend, not a union: where the two tubes coincide a union's fillet would bulge.
+        share = smoothstep(calf[2], -22.0, 22.0)
+        return tubes[1](*calf) * (1 - share) + tubes[0](*thigh) * share
 
     def distances(self, thigh: Points, calf: Points, kneecap: Points) -> tuple[Tensor, Tensor]:
         """Distance to skin and to fascia, for the same points in the femur's, tibia's and patella's frames."""
@@ -153,14 +153,14 @@ def muscles(posed: Posed) -> Iterator[Structure]:
     for frame, group in ((posed.femur, _THIGH_MUSCLES), (posed.tibia, _CALF_MUSCLES)):
         for name, rows in group.items():
             knots = [(z * s, x * s, y * s, a * m, b * m) for z, x, y, a, b in rows]
-            tube = Tube(knots, closed=True)
+            belly = tube(tuple(knots), closed=True)
             ends = [
                 frame.apply(np.array([x + i * a, y + j * b, z]))
                 for z, x, y, a, b in knots
                 for i in (-1, 1)
                 for j in (-1, 1)
             ]
-            yield Structure(name, "muscle", frame, lambda p, tube=tube: tube(*p), _scan_box(ends, 4.0))
+            yield Structure(name, "muscle", frame, lambda p, belly=belly: belly(*p), _scan_box(ends, 4.0))
 
 
 def cords(posed: Posed) -> Iterator[Structure]:
