@@ -1,0 +1,252 @@
+"""One participant in OAI's directory layout: a bilateral film and the right knee's T1 3-D FLASH as DICOM series."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+)
+
+from bundle.geometry import SOURCE_DETECTOR_MM
+from bundle.phantom.anatomy import Person
+from bundle.phantom.film import BITS
+from bundle.phantom.mri import SLICE_MM, SLICES
+from bundle.phantom.streams import stream
+from bundle.phantom.tissues import FLIP_DEG, SIGNAL, TE_MS, TR_MS
+
+SYNTHETIC_MARK = "synthetic-phantom"
+"""ManufacturerModelName of every file: the only thing by which a reader can tell the phantom."""
+VISIT = "00m"
+RELEASES = ("0.C.2", "0.E.1")
+FILM_DESCRIPTION = "Bilateral PA Fixed Flexion Knee"
+MRI_DESCRIPTION = "COR_T1_3D_FLASH_RIGHT"
+_ORGANISATION = "MONAI bundle"
+_MRI_GAIN = 700 / SIGNAL["cartilage"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Where a series lies and how `contents.csv` describes it; `barcode` has eight digits, `date` is yyyymmdd."""
+
+    release: str
+    participant: str
+    date: str
+    barcode: str
+    study: str
+    description: str
+
+    @property
+    def folder(self) -> str:
+        """Folder relative to the visit's."""
+        return f"{self.release}/{self.participant}/{self.date}/{self.barcode}"
+
+
+def plan_series(person: Person) -> tuple[Series, Series]:
+    """The film and the MRI series of a participant: films at the screening visit, MRI at enrolment, days later."""
+    rng = stream(person.seed, person.index, "film_header")
+    participant = person.covariates.participant
+    release = RELEASES[int(rng.random() > 2686 / 4796)]
+    start = np.datetime64("2004-02-01") + np.timedelta64(int(rng.integers(0, 800)), "D")
+    later = start + np.timedelta64(int(rng.integers(3, 60)), "D")
+    # Distinct within a cohort: the participant's own digits, then film or MRI.
+    number = int(participant) - 9_000_000
+    film = Series(
+        release,
+        participant,
+        str(start).replace("-", ""),
+        f"{number * 10 + 1:08d}",
+        "OAI^XRAY^SCREENING^KNEE",
+        FILM_DESCRIPTION,
+    )
+    mri = Series(
+        release,
+        participant,
+        str(later).replace("-", ""),
+        f"{number * 10 + 5:08d}",
+        "OAI^MR^ENROLLMENT^RIGHT",
+        MRI_DESCRIPTION,
+    )
+    return film, mri
+
+
+def write_participant(
+    root: Path, person: Person, film: np.ndarray, film_spacing_mm: float, mri: np.ndarray, mri_affine: np.ndarray
+) -> tuple[Path, Path]:
+    """Write both series of a participant.
+
+    Args:
+        root: folder that stands for `<out>/00m/<release>/<participant>`; `<date>/<barcode>/001...` go below it.
+        person: whose images.
+        film: (H, W) uint16 of 12 bits, bone bright, the patient's right on the left.
+        film_spacing_mm: detector pixel.
+        mri: (S, H, W) float signal, posterior first.
+        mri_affine: (4, 4), voxel (row, column, slice) to RAS mm.
+
+    Returns:
+        the film's file and the folder of the MRI's slices.
+    """
+    film_series, mri_series = plan_series(person)
+    film_folder = root / film_series.date / film_series.barcode
+    mri_folder = root / mri_series.date / mri_series.barcode
+    for folder in (film_folder, mri_folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _save(_film_dataset(person, film_series, film, film_spacing_mm), film_folder / "001")
+    for number, dataset in enumerate(_mri_datasets(person, mri_series, mri, mri_affine), start=1):
+        _save(dataset, mri_folder / f"{number:03d}")
+    return film_folder / "001", mri_folder
+
+
+def _uid(*parts: object) -> str:
+    """A 2.25 UID that depends on `parts` alone (PS3.5 B.2: a 128-bit number)."""
+    digest = hashlib.sha256("/".join(map(str, (SYNTHETIC_MARK, *parts))).encode()).hexdigest()
+    return f"2.25.{int(digest[:32], 16)}"
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def _common(person: Person, series: Series, modality: str, number: int) -> Dataset:
+    """What film and MRI headers share; the study is the day's visit."""
+    who = person.covariates
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.InstanceCreationDate = series.date
+    dataset.InstanceCreationTime = "120000"
+    dataset.SyntheticData = "YES"
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = series.date
+    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = "120000"
+    dataset.AccessionNumber = series.barcode
+    dataset.Modality = modality
+    dataset.Manufacturer = _ORGANISATION
+    dataset.ManufacturerModelName = SYNTHETIC_MARK
+    dataset.DeviceSerialNumber = "0"
+    dataset.SoftwareVersions = "1"
+    dataset.InstitutionName = f"Clinic {who.site}"
+    dataset.ReferringPhysicianName = ""
+    dataset.StudyDescription = series.study
+    dataset.SeriesDescription = series.description
+    dataset.PatientName = ""
+    dataset.PatientID = who.participant
+    dataset.PatientBirthDate = ""
+    dataset.PatientSex = who.sex
+    dataset.PatientAge = f"{who.age:03d}Y"
+    dataset.PatientSize = f"{who.height_mm / 1000:.3f}"
+    dataset.PatientWeight = f"{who.weight_kg:.1f}"
+    dataset.BodyPartExamined = "KNEE"
+    dataset.StudyInstanceUID = _uid(person.seed, series.participant, series.date)
+    dataset.SeriesInstanceUID = _uid(person.seed, series.participant, series.barcode)
+    dataset.StudyID = series.barcode
+    dataset.SeriesNumber = number
+    return dataset
+
+
+def _pixels(dataset: Dataset, image: np.ndarray, bits: int, photometric: str) -> None:
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = photometric
+    dataset.Rows, dataset.Columns = image.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = np.ascontiguousarray(image, dtype="<u2").tobytes()
+
+
+def _film_dataset(person: Person, series: Series, film: np.ndarray, spacing_mm: float) -> Dataset:
+    rng = stream(person.seed, person.index, "film_header").spawn(1)[0]
+    digital, inverted, also_spacing = rng.random() < 0.5, rng.random() < 0.2, rng.random() < 0.3
+    dataset = _common(person, series, "DX" if digital else "CR", 1)
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID = _uid(person.seed, series.participant, series.barcode, 1)
+    dataset.InstanceNumber = 1
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", ""]
+    dataset.PatientOrientation = ["L", "F"]
+    dataset.ViewPosition = "PA"
+    dataset.KVP = "70"
+    dataset.DistanceSourceToDetector = f"{SOURCE_DETECTOR_MM:.0f}"
+    dataset.BurnedInAnnotation = "NO"
+    spacing = [f"{spacing_mm:g}", f"{spacing_mm:g}"]
+    dataset.ImagerPixelSpacing = spacing
+    if also_spacing:
+        dataset.PixelSpacing = spacing
+    top = 2**BITS - 1
+    dataset.WindowCenter, dataset.WindowWidth = f"{(top + 1) / 2:g}", f"{top + 1:g}"
+    if digital:
+        dataset.PresentationIntentType = "FOR PRESENTATION"
+        dataset.ImageLaterality = "B"
+        dataset.AnatomicRegionSequence = [_code("72696002", "SCT", "Knee")]
+        dataset.ViewCodeSequence = [_code("272479007", "SCT", "postero-anterior")]
+        dataset.ViewCodeSequence[0].ViewModifierCodeSequence = []
+        dataset.PixelIntensityRelationship = "LOG"
+        dataset.PixelIntensityRelationshipSign = 1 if inverted else -1
+        dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", "1", "US"
+        dataset.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
+        dataset.LossyImageCompression = "00"
+        dataset.DetectorType = "DIRECT"
+        dataset.PositionerType = "NONE"
+        dataset.AcquisitionContextSequence = []
+    else:
+        dataset.Laterality = ""
+    _pixels(dataset, top - film if inverted else film, BITS, "MONOCHROME1" if inverted else "MONOCHROME2")
+    return dataset
+
+
+def _mri_datasets(person: Person, series: Series, mri: np.ndarray, affine: np.ndarray) -> list[Dataset]:
+    """Slices in the order of their file numbers: posterior first in about half of the participants."""
+    rng = stream(person.seed, person.index, "mri_header")
+    posterior_first = rng.random() < 0.5
+    gain = _MRI_GAIN * rng.uniform(0.8, 1.3)
+    stored = np.clip(np.round(mri * gain), 0, 4095).astype(np.uint16)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    frame = _uid(person.seed, series.participant, series.barcode, "frame")
+    order = range(SLICES) if posterior_first else range(SLICES - 1, -1, -1)
+    datasets = []
+    for number, index in enumerate(order, start=1):
+        dataset = _common(person, series, "MR", 5)
+        dataset.SOPClassUID = MRImageStorage
+        dataset.SOPInstanceUID = _uid(person.seed, series.participant, series.barcode, number)
+        dataset.InstanceNumber = number
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
+        dataset.Laterality = "R"
+        dataset.PatientPosition = "FFS"
+        dataset.ProtocolName = MRI_DESCRIPTION
+        dataset.ScanningSequence = "GR"
+        dataset.SequenceVariant = "SP"
+        dataset.ScanOptions = ""
+        dataset.MRAcquisitionType = "3D"
+        dataset.RepetitionTime, dataset.EchoTime, dataset.FlipAngle = f"{TR_MS:g}", f"{TE_MS:g}", f"{FLIP_DEG:g}"
+        dataset.EchoTrainLength = "1"
+        dataset.NumberOfAverages = "1"
+        dataset.MagneticFieldStrength = "3"
+        dataset.SliceThickness = dataset.SpacingBetweenSlices = f"{SLICE_MM:g}"
+        dataset.FrameOfReferenceUID = frame
+        dataset.PositionReferenceIndicator = ""
+        # PixelSpacing: between rows, then between columns. Orientation: along a row, then down a column.
+        dataset.PixelSpacing = [f"{spacing[0]:g}", f"{spacing[1]:g}"]
+        along_row, down_column = lps[:3, 1] / spacing[1], lps[:3, 0] / spacing[0]
+        dataset.ImageOrientationPatient = [f"{value:g}" for value in (*along_row, *down_column)]
+        position = (lps @ np.array([0, 0, index, 1.0]))[:3]
+        dataset.ImagePositionPatient = [f"{value:.6g}" for value in position]
+        dataset.SliceLocation = f"{position[1]:.6g}"
+        _pixels(dataset, stored[index], 12, "MONOCHROME2")
+        datasets.append(dataset)
+    return datasets
+
+
+def _save(dataset: Dataset, path: Path) -> None:
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.ImplementationClassUID = _uid("implementation")
+    dataset.file_meta.ImplementationVersionName = "KNEE_PHANTOM"
+    dataset.save_as(path, enforce_file_format=True, implicit_vr=False, little_endian=True)
