@@ -77,9 +77,7 @@ def read_mr_series(folder: str | Path) -> Series:
     lps = np.eye(4)
     lps[:3, 0] = along_rows * spacing[0, 0]
     lps[:3, 1] = along_columns * spacing[0, 1]
-    lps[:3, 2] = (
-        (positions[order[-1]] - positions[order[0]]) / max(len(order) - 1, 1) if len(order) > 1 else normal * pitch
-    )
+    lps[:3, 2] = (positions[order[-1]] - positions[order[0]]) / (len(order) - 1)
     lps[:3, 3] = positions[order[0]]
     image = nib.Nifti1Image(pixels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
     turn = nib.orientations.ornt_transform(

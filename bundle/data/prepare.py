@@ -34,13 +34,8 @@ tqdm, _ = optional_import("tqdm", name="tqdm")
 
 SHARES = (0.7, 0.9)
 """Participants are split 7:2:1 (the paper); the borders of training and of training with validation."""
-VISIT_CODES = dict(
-    zip(
-        ("00m", "12m", "18m", "24m", "30m", "36m", "48m", "72m", "96m"),
-        ("00", "01", "02", "03", "04", "05", "06", "08", "10"),
-        strict=True,
-    )
-)
+VISIT_CODES = {"00m": "00", "12m": "01", "18m": "02", "24m": "03", "30m": "04", "36m": "05", "48m": "06"}
+VISIT_CODES |= {"72m": "08", "96m": "10"}
 MIN_SLICES = 40
 """A series of fewer slices does not cover the window at a useful distance."""
 
@@ -266,20 +261,9 @@ def _claim(out: Path, options: Options) -> None:
 
 def _visit_code(visit: str) -> str:
     """OAI's file suffix of a visit."""
-    codes = {
-        "00m": "00",
-        "12m": "01",
-        "18m": "02",
-        "24m": "03",
-        "30m": "04",
-        "36m": "05",
-        "48m": "06",
-        "72m": "08",
-        "96m": "10",
-    }
-    if visit not in codes:
-        raise ValueError(f"`visit` must be one of {', '.join(codes)}, got {visit!r}.")
-    return codes[visit]
+    if visit not in VISIT_CODES:
+        raise ValueError(f"`visit` must be one of {', '.join(VISIT_CODES)}, got {visit!r}.")
+    return VISIT_CODES[visit]
 
 
 def _write(path: Path, text: str) -> None:
