@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,13 +10,11 @@ from skimage.feature import canny
 from torch import Tensor
 from torch.nn import functional as F
 
-from bundle.metrics.volume_metric import VolumeMetric, check_data_range, checked_volume
+from bundle.metrics.volume_metric import VolumeMetric, check_data_range, checked_volume, lowest_intensity
 
 WINDOW = 11
 """Taps of the Gaussian, and side of the square that `near_edge` looks at."""
 WINDOW_SIGMA = 1.5
-LOWEST = {2.0: -1.0, 1.0: 0.0}
-"""Lowest intensity of the two ranges this code base has: [-1, 1] inside, [0, 1] in files."""
 
 Band = tuple[int, int]
 
@@ -109,11 +106,7 @@ class _Settings:
 
     def __init__(self, *, data_range: float, lo: float | None, sigma: float, variant: str) -> None:
         self.data_range = check_data_range(data_range)
-        if lo is None and self.data_range not in LOWEST:
-            raise ValueError(f"`lo`, the lowest intensity, must be given for `data_range` {data_range}.")
-        self.lo = LOWEST[self.data_range] if lo is None else float(lo)
-        if not math.isfinite(self.lo):
-            raise ValueError(f"`lo` must be finite, got {lo}.")
+        self.lo = lowest_intensity(self.data_range, lo)
         if not sigma > 0:
             raise ValueError(f"`sigma` must be positive, got {sigma}.")
         self.sigma = float(sigma)

@@ -12,7 +12,7 @@ from bundle.metrics.volume_metric import VolumeMetric
 class VolumeWise(VolumeMetric):
     """A MONAI regression metric on whole volumes (B, 1, H, W, S).
 
-    Finite input only. An identical volume has an infinite PSNR, which stays infinite.
+    Finite input only. An identical volume has an infinite PSNR, which stays infinite; `left_out` counts it.
 
     Args:
         metric: gives (B, 1) for 3-D images, such as `PSNRMetric` or `SSIMMetric(spatial_dims=3)`.
@@ -20,10 +20,12 @@ class VolumeWise(VolumeMetric):
         get_not_nans: whether `aggregate` returns (score, number of volumes behind it).
     """
 
+    what_is_counted = "identical_volumes"
+
     def __init__(
         self, metric: CumulativeIterationMetric, *, reduction: str = "mean", get_not_nans: bool = False
     ) -> None:
-        super().__init__(counts="infinite_slices", reduction=reduction, get_not_nans=get_not_nans)
+        super().__init__(counts=self.what_is_counted, reduction=reduction, get_not_nans=get_not_nans)
         self.metric = metric
 
     def __str__(self) -> str:
@@ -31,7 +33,7 @@ class VolumeWise(VolumeMetric):
 
     def _score(self, y_pred: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         scores = self._apply(y_pred, y)
-        return scores, torch.zeros(scores.shape, dtype=torch.int64)
+        return scores, scores.isinf().long()
 
     def _apply(self, y_pred: Tensor, y: Tensor | None) -> Tensor:
         """Scores (N, 1) of N images or volumes, float64 on the CPU; NaN is an error."""
@@ -58,6 +60,8 @@ class SliceWise(VolumeWise):
         reduction: over volumes, `mean` or `median`.
         get_not_nans: whether `aggregate` returns (score, number of volumes behind it).
     """
+
+    what_is_counted = "identical_slices"
 
     def _score(self, y_pred: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         per_slice = self._apply(_slices(y_pred), None if y is None else _slices(y)).view(len(y_pred), -1)

@@ -13,6 +13,8 @@ from monai.data import MetaTensor
 from monai.metrics import Cumulative, CumulativeIterationMetric
 from torch import Tensor
 
+LOWEST = {2.0: -1.0, 1.0: 0.0}
+"""Lowest intensity of the two ranges this code base has: [-1, 1] inside, [0, 1] in files."""
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": torch.mean,
     # quantile, not torch.median: the middle of an even count lies between its two middle values.
@@ -81,6 +83,7 @@ class VolumeMetric(CumulativeIterationMetric):
                     f"`y_pred` and `y` must have one shape, got {tuple(y_pred.shape)} and {tuple(y.shape)}; "
                     "resample one onto the other's grid."
                 )
+            y = y.to(y_pred.device)  # a baseline's volume need not be where the real one is
         scores, left_out = self._score(y_pred, y, **options)
         self._left_out.extend(left_out)
         return scores
@@ -129,3 +132,13 @@ def check_data_range(data_range: float) -> float:
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"`data_range` must be positive and finite, got {data_range}; it is 2 for volumes in [-1, 1].")
     return value
+
+
+def lowest_intensity(data_range: float, lo: float | None) -> float:
+    """`lo` where it is given, else the lowest intensity that goes with `data_range`; ValueError if neither says."""
+    if lo is None and data_range not in LOWEST:
+        raise ValueError(f"`lo`, the lowest intensity, must be given for `data_range` {data_range}.")
+    lowest = LOWEST[data_range] if lo is None else float(lo)
+    if not np.isfinite(lowest):
+        raise ValueError(f"`lo` must be finite, got {lo}.")
+    return lowest
