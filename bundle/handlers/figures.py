@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from monai.utils import optional_import
@@ -31,25 +32,28 @@ def box_plots(table: ScoreTable, *, methods: Mapping[str, str], labels: Mapping[
     """
     metrics = table.metrics
     rows = -(-len(metrics) // COLUMNS)
-    figure = Figure(figsize=(11.0, 0.4 + rows * (1.35 + 0.34 * len(methods))), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    # No background: the page's own shows through.
+    figure = Figure(figsize=(10.4, rows * (0.8 + 0.3 * len(methods))), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).ravel()
+    figure.set_facecolor("none")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     for axes, metric in zip(grid, metrics, strict=False):
         _draw(axes, table, metric=metric, methods=methods)
+        axes.set_facecolor("none")
         axes.set_title(labels.get(metric, metric), fontsize=9.5, color=INK, loc="left")
     for axes in grid[len(metrics) :]:
         axes.set_axis_off()
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=180, facecolor="white", metadata={"Software": None})
+    figure.savefig(png, format="png", dpi=180, facecolor="none", metadata={"Software": None})
     return png.getvalue()
 
 
-def _draw(axes, table: ScoreTable, *, metric: str, methods: Mapping[str, str]) -> None:
+def _draw(axes: Any, table: ScoreTable, *, metric: str, methods: Mapping[str, str]) -> None:
     """Horizontal boxes, so that names need no turning of the head."""
-    shown = [method for method in methods if metric in table.scores.get(method, {})]
-    for place, method in enumerate(shown):
-        values = table.scores[method][metric]
+    for place, method in enumerate(methods):
+        values = table.scores[method].get(metric, np.empty(0))
         values = values[np.isfinite(values)]
-        colour = COLOURS[list(methods).index(method) % len(COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         if len(values):
             axes.boxplot(
                 values,
@@ -65,8 +69,9 @@ def _draw(axes, table: ScoreTable, *, metric: str, methods: Mapping[str, str]) -
             )
         offsets = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
         axes.scatter(values, place + offsets, s=9, color=colour, alpha=0.75, linewidths=0, zorder=3)
-    axes.set_yticks(range(len(shown)), [methods[method] for method in shown], fontsize=8.5, color=INK)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_yticks(range(len(methods)), methods.values(), fontsize=8.5, color=INK)
+    axes.set_ylim(len(methods) - 0.4, -0.6)
+    axes.locator_params(axis="x", nbins=5)
     axes.tick_params(axis="x", labelsize=8, colors=INK)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)

@@ -113,6 +113,7 @@ class RegionSSIMHandler(ImageQualityHandler):
             output_transform=output_transform,
             save_details=save_details,
         )
+        self._output_transform = _bands_as_tuples(self._output_transform)
 
     def update(self, output: Sequence) -> None:
         """Score (synthesised, real) or (synthesised, real, bands)."""
@@ -122,7 +123,7 @@ class RegionSSIMHandler(ImageQualityHandler):
         self._is_reduced = False
         self.convention["band"] = "given for each volume"
         for y_pred, y, band in zip(*output, strict=True):
-            self.metric_fn(y_pred[None], y[None], band=[int(row) for row in band])
+            self.metric_fn(y_pred[None], y[None], band=band)
 
 
 class AdjacentSliceCorrelationHandler(ImageQualityHandler):
@@ -222,6 +223,19 @@ class SSIMHandler(ImageQualityHandler):
             output_transform=output_transform,
             save_details=save_details,
         )
+
+
+def _bands_as_tuples(output_transform: Callable) -> Callable:
+    """Give bands as tuples of two rows: ignite takes lists of tensors apart, but only pairs of lists."""
+
+    def transform(output: Any) -> Sequence:
+        found = output_transform(output)
+        if len(found) != 3:
+            return found
+        y_pred, y, bands = found
+        return y_pred, y, [tuple(int(row) for row in band) for band in bands]
+
+    return transform
 
 
 def _wrapper(per: str) -> type[VolumeWise]:

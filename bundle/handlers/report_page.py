@@ -58,11 +58,11 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .scores th:first-child, .scores td:first-child { text-align: left; padding-left: 0; }
 .scores small { display: block; color: #767676; font-size: 12.5px; }
 figure { margin: 16px 0 0; } figure img { width: 100%; height: auto; }
-.knee { margin: 26px 0 44px; break-inside: avoid; }
+.knee { margin: 30px 0 48px; break-inside: avoid; }
 .panels { display: grid; grid-template-columns: 190px 104px repeat(3, auto) auto auto; gap: 6px 8px;
           justify-content: start; align-items: start; font-size: 12.5px; line-height: 1.35; }
-.panels img { display: block; background: #000; }
-.panels .film { grid-column: 1; grid-row: 1 / span 40; padding-right: 14px; }
+.panels img { display: block; background: #000; } .film img { margin-top: 6px; }
+.panels .film { grid-column: 1; padding-right: 14px; }
 .panels .head { color: #767676; align-self: end; }
 .panels .name { text-align: right; padding: 2px 4px 0 0; }
 .film table { margin-top: 14px; width: 100%; font-size: 12px; }
@@ -197,20 +197,23 @@ def _selection(report: Report) -> str:
     total = len(report.table.knees)
     if len(report.pictures) == total:
         return "All knees are shown."
-    return (
-        f"Shown are {len(report.pictures)} of {total} knees: the first of each grade in the data's order, not by score."
-    )
+    shown = f"{len(report.pictures)} of {total} knees are shown"
+    return f"{shown}: the first of each grade, then the second, in the order of the data, whatever they score."
 
 
 def _knee(report: Report, index: int, pictures: KneePictures) -> str:
     knee = report.table.knees[index]
     heading = f"{escape(knee.participant)} <span>&middot; {_describe(knee, mirrored=index in report.mirrored)}</span>"
     heads = ["", *(f"Coronal, d = {depth:g}" for depth in DEPTHS), "Sagittal", "Axial"]
-    cells = [f'<div class="film">{_image(pictures.film, "Film")}{_knee_scores(report, index)}</div>']
+    film = f'<div class="head">Film</div>{_image(pictures.film, "Film")}{_knee_scores(report, index)}'
+    rows = 2 + 2 * len(report.methods)
+    cells = [f'<div class="film" style="grid-row: 1 / span {rows}">{film}</div>']
     cells += [f'<div class="head">{head}</div>' for head in heads]
     cells.append(_row("Real MRI", pictures.real))
-    cells += [_row(name, pictures.volumes[method]) for method, name in report.methods.items()]
-    cells += [_row(f"Sobel: {name}", pictures.differences[method]) for method, name in report.methods.items()]
+    cells += [_row(name, pictures.volumes[m]) for m, name in report.methods.items()]
+    cells += [
+        _row(f"Sobel difference: {name}", pictures.differences[method]) for method, name in report.methods.items()
+    ]
     return f'<section class="knee"><h3>{heading}</h3><div class="panels">{"".join(cells)}</div></section>'
 
 
