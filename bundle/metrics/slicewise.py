@@ -20,7 +20,7 @@ class VolumeWise(VolumeMetric):
         get_not_nans: whether `aggregate` returns (score, number of volumes behind it).
     """
 
-    what_is_counted = "identical_volumes"
+    what_is_counted = "infinite_volumes"
 
     def __init__(
         self, metric: CumulativeIterationMetric, *, reduction: str = "mean", get_not_nans: bool = False
@@ -61,7 +61,7 @@ class SliceWise(VolumeWise):
         get_not_nans: whether `aggregate` returns (score, number of volumes behind it).
     """
 
-    what_is_counted = "identical_slices"
+    what_is_counted = "infinite_slices"
 
     def _score(self, y_pred: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         per_slice = self._apply(_slices(y_pred), None if y is None else _slices(y)).view(len(y_pred), -1)

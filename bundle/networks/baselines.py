@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bundle.keys import MRI
 
@@ -60,12 +61,25 @@ class MeanVolume(nn.Module):
         self.count.fill_(count)
         return self
 
-    def forward(self, film: Tensor, readings: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        film: Tensor,
+        readings: Tensor | None = None,
+        *,
+        slices: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        sample: int = 0,
+    ) -> Tensor:
         """The mean volume, once a film.
 
         Args:
             film: shape (B, 1, H, W); only its number and device matter.
             readings: ignored.
+            slices: how many, evenly over the window and interpolated linearly; None means as fitted.
+            steps: ignored, as are the next two, which an inferer gives the model.
+            seed: ignored.
+            sample: ignored.
 
         Returns:
             shape (B, 1, H, W, S).
@@ -75,4 +89,7 @@ class MeanVolume(nn.Module):
         """
         if not self.count:
             raise RuntimeError("MeanVolume has no volumes to average yet; call `fit` with the training items first.")
-        return self.mean.to(film.device).repeat(len(film), 1, 1, 1, 1)
+        mean = self.mean.to(film.device)
+        if slices is not None and slices != mean.shape[-1]:
+            mean = F.interpolate(mean, size=(*mean.shape[2:4], slices), mode="trilinear", align_corners=True)
+        return mean.repeat(len(film), 1, 1, 1, 1)

@@ -59,8 +59,8 @@ def test_left_out_slices_are_counted_beside_the_scores():
     half_empty = smooth(1).clone()
     half_empty[..., 0] = 0
     state = run(PSNRHandler(data_range=2), [[{"pred": half_empty, "label": smooth(1)}]])
-    assert state.metric_details["pred_score_identical_slices"].tolist() == [[2]]
-    assert not state.metric_details["pred_score_identical_slices"].is_floating_point()
+    assert state.metric_details["pred_score_infinite_slices"].tolist() == [[2]]
+    assert not state.metric_details["pred_score_infinite_slices"].is_floating_point()
 
 
 def test_convention_states_range_window_and_band():

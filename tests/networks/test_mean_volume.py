@@ -40,6 +40,14 @@ def test_fitting_again_forgets_the_first_fit():
     assert torch.equal(network.mean[0], items(1)[0]["mri"])
 
 
+def test_more_slices_lie_between_the_fitted_ones():
+    """Slices 0 and 1 of one volume: three slices are first, their mean, last."""
+    volume = items(1)[0]["mri"]
+    three = MeanVolume(SHAPE).fit(items(1))(torch.zeros(1, 1, 4, 3), slices=3, steps=8, seed=1, sample=0)
+    expected = torch.stack([volume[..., 0], volume.mean(-1), volume[..., 1]], dim=-1)
+    torch.testing.assert_close(three[0], expected)
+
+
 def test_state_dict_carries_the_mean():
     fitted, loaded = MeanVolume(SHAPE).fit(items()), MeanVolume(SHAPE)
     loaded.load_state_dict(fitted.state_dict())
