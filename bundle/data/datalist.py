@@ -57,7 +57,8 @@ def pairs(root: str | Path, split: str) -> list[dict[str, Any]]:
     result = []
     for item in items:
         try:
-            rest = {key: value for key, value in item.items() if key not in ("film", "mri")}
+            # MONAI's collation knows no None: an unknown covariate is absent
+            rest = {key: value for key, value in item.items() if key not in ("film", "mri") and value is not None}
             result.append({FILM: str(root / item["film"]), MRI: str(root / item["mri"]), **rest})
         except (TypeError, KeyError, AttributeError):
             raise ValueError(f"{root / 'dataset.json'}: an entry of `{split}` has no film and mri: {item!r}.") from None

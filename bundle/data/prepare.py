@@ -63,7 +63,7 @@ class Options:
 
 def split_of(participant: str) -> str:
     """The split of a participant: a hash of the ID, so that further participants move nobody."""
-    digest = hashlib.sha256(f"split:{participant}".encode()).digest()
+    digest = hashlib.sha256(f"knee:{participant}".encode()).digest()
     share = int.from_bytes(digest[:8], "big") / 2**64
     return SPLITS[sum(share >= border for border in SHARES)]
 

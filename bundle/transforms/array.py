@@ -41,8 +41,10 @@ class LoadFilm(Transform):
             "sop_instance_uid": film.sop_instance_uid,
             "prepared": film.prepared,
         }
+        # MONAI's collation knows no None: what the file does not say is absent
+        known = {key: value for key, value in meta.items() if value is not None}
         pixels = torch.from_numpy(np.ascontiguousarray(film.pixels))
-        return MetaTensor(pixels[None, :, :, None], affine=torch.from_numpy(film.affine), meta=meta)
+        return MetaTensor(pixels[None, :, :, None], affine=torch.from_numpy(film.affine), meta=known)
 
 
 class NormaliseFilm(Transform):

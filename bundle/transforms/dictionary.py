@@ -40,7 +40,7 @@ class LoadFilmd(MapTransform):
         for key in self.key_iterator(result):
             result[key] = self.load(result[key])
             if result.get(self.side_key) is None:
-                result[self.side_key] = result[key].meta["side"]
+                result[self.side_key] = result[key].meta.get("side")
         return result
 
 
