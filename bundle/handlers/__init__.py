@@ -1,1 +1,19 @@
 """Ignite handlers: metrics and reports."""
+
+from bundle.handlers.image_quality import (
+    AdjacentSliceCorrelationHandler,
+    ImageQualityHandler,
+    PSNRHandler,
+    RegionSSIMHandler,
+    SSIMHandler,
+)
+from bundle.handlers.report import EvaluationReport
+
+__all__ = [
+    "AdjacentSliceCorrelationHandler",
+    "EvaluationReport",
+    "ImageQualityHandler",
+    "PSNRHandler",
+    "RegionSSIMHandler",
+    "SSIMHandler",
+]

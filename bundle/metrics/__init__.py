@@ -1,1 +1,16 @@
-"""Metrics of volumes that MONAI lacks."""
+"""Measures of a synthesised volume that MONAI lacks, and MONAI's own applied per slice."""
+
+from bundle.metrics.rssim import RegionSSIM, region_ssim
+from bundle.metrics.slice_correlation import AdjacentSliceCorrelation, adjacent_slice_correlation
+from bundle.metrics.slicewise import SliceWise, VolumeWise
+from bundle.metrics.volume_metric import VolumeMetric
+
+__all__ = [
+    "AdjacentSliceCorrelation",
+    "RegionSSIM",
+    "SliceWise",
+    "VolumeMetric",
+    "VolumeWise",
+    "adjacent_slice_correlation",
+    "region_ssim",
+]

@@ -1,0 +1,241 @@
+"""The evaluation's outcome on disk: `metrics.csv`, `summary.json`, `report.html`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.utils.enums import CommonKeys
+
+from bundle.geometry import Grid
+from bundle.handlers.figures import Figure, has_matplotlib
+from bundle.handlers.montage import Image, KneePictures, has_pillow, knee_pictures
+from bundle.handlers.report_page import Report, is_phantom, render
+from bundle.handlers.scores import REAL, Knee, ScoreTable
+from bundle.keys import FILM, MIRRORED
+from bundle.metrics.volume_metric import check_data_range, lowest_intensity
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationReport:
+    """Collect scores and pictures while MONAI's `SupervisedEvaluator` runs, and write them when it has.
+
+    What it expects of the engine, which decollates (MONAI's default):
+
+    - `engine.state.output[i]` holds each method's volume under the method's key (the model's is `pred`; baselines
+      are put there by postprocessing, see `bundle.inferers.AddPredictiond`) and the real volume under `label`,
+      (1, H, W, S) in [lo, lo + data_range]; the film under `image`, (1, H, W), in [-1, 1]. Entries missing there are
+      looked for in `engine.state.batch[i]`, where MONAI leaves what postprocessing passes through.
+    - `engine.state.batch[i]` holds `participant`, `side`, `visit`, and, where known, `readings` (a dictionary with
+      `XRKL`, or the one-hot vector).
+    - metric handlers with `save_details=True` are attached under `<method>_<metric>`, such as `pred_psnr` or
+      `mean_volume_near_edge`; `real_<metric>` are the real volumes' own scores. The conventions at the page's foot
+      are those of `bundle.handlers.ImageQualityHandler`.
+
+    Voxel sizes come from the real volume's affine, else from the default grid. Under several ranks the first writes
+    the scores of all.
+
+    Args:
+        output_dir: folder for the three files; made if absent.
+        methods: method's key to its name on the page, in the page's order.
+        title: the page's heading.
+        provenance: what is known of data and weights, such as `{"data": "synthetic-phantom"}`; a value with
+            "phantom" in it makes the page say so.
+        data_range: width of the volumes' intensity range.
+        lo: lowest intensity; None is -1 for range 2 and 0 for range 1.
+        max_knees: how many knees are shown in pictures.
+        real: key of the real volume.
+
+    Raises:
+        ValueError: if `methods` is empty or names `real`, a range is impossible or `max_knees` is negative.
+        OptionalImportError: if matplotlib or pillow is missing.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        methods: Mapping[str, str],
+        *,
+        title: str = "Evaluation",
+        provenance: Mapping[str, str] | None = None,
+        data_range: float = 2.0,
+        lo: float | None = None,
+        max_knees: int = 6,
+        real: str = CommonKeys.LABEL,
+    ) -> None:
+        if not methods or REAL in methods:
+            raise ValueError(f"`methods` must name at least one method and none `{REAL}`, got {dict(methods)}.")
+        if max_knees < 0:
+            raise ValueError(f"`max_knees` must not be negative, got {max_knees}.")
+        for module, present in ((Figure, has_matplotlib), (Image, has_pillow)):
+            if not present:
+                module()  # monai's stand-in raises OptionalImportError by name
+        self.output_dir = Path(output_dir)
+        self.methods = dict(methods)
+        self.title = title
+        self.provenance = dict(provenance or {})
+        self.data_range = check_data_range(data_range)
+        self.lo = lowest_intensity(self.data_range, lo)
+        self.max_knees = max_knees
+        self.real = real
+        self._start()
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to `engine`; metric handlers may be attached before or after."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self) -> None:
+        self._knees: list[Knee] = []
+        self._mirrored: set[int] = set()
+        self._pictures: dict[int, KneePictures] = {}
+
+    def _collect(self, engine: Engine) -> None:
+        batch, output = engine.state.batch, engine.state.output
+        if not (isinstance(batch, list) and isinstance(output, list)):
+            raise ValueError("EvaluationReport needs decollated batches; give the evaluator `decollate=True`.")
+        for batch_item, output_item in zip(batch, output, strict=True):
+            item = {**batch_item, **{key: value for key, value in output_item.items() if value is not None}}
+            knee, index = Knee.of(item), len(self._knees)
+            # Of each grade at most as many as the page may need, and never by score.
+            wanted = sum(self._knees[i].kl_grade == knee.kl_grade for i in self._pictures) < self.max_knees
+            self._knees.append(knee)
+            if wanted:
+                self._pictures[index] = self._draw(item)
+            if getattr(_entry(item, FILM), "meta", {}).get(MIRRORED, False):
+                self._mirrored.add(index)
+
+    def _draw(self, item: Mapping[str, Any]) -> KneePictures:
+        real = _entry(item, self.real)
+        return knee_pictures(
+            (_array(_entry(item, FILM), dims=3) + 1) / 2,
+            self._unit(real),
+            {method: self._unit(_entry(item, method)) for method in self.methods},
+            spacing_mm=_spacing_mm(real),
+        )
+
+    def _unit(self, volume: torch.Tensor) -> np.ndarray:
+        return (_array(volume, dims=4) - self.lo) / self.data_range
+
+    def _write(self, engine: Engine) -> None:
+        # MONAI concatenates the ranks' scores in order of rank; knees and pictures follow them.
+        mine = (self._knees, self._pictures, self._mirrored)
+        ranks: Any = idist.all_gather(mine) if idist.get_world_size() > 1 else [mine]
+        if idist.get_rank() != 0:
+            return
+        knees: list[Knee] = []
+        pictures: dict[int, KneePictures] = {}
+        mirrored: set[int] = set()
+        for rank_knees, rank_pictures, rank_mirrored in ranks:
+            pictures |= {len(knees) + index: drawn for index, drawn in rank_pictures.items()}
+            mirrored |= {len(knees) + index for index in rank_mirrored}
+            knees += rank_knees
+
+        state: Any = engine.state
+        table = ScoreTable.of(state.metric_details, knees=knees, methods=list(self.methods))
+        conventions = _conventions(getattr(state, "metric_conventions", {}), table)
+        report = Report(
+            title=self.title,
+            methods=self.methods,
+            table=table,
+            pictures=[(i, pictures[i]) for i in choose(knees, among=sorted(pictures), count=self.max_knees)],
+            mirrored=frozenset(mirrored),
+            conventions=conventions,
+            provenance=self.provenance,
+        )
+        summary = {
+            "title": self.title,
+            "phantom": is_phantom(self.provenance),
+            "provenance": self.provenance,
+            "knees": len(knees),
+            "participants": len({knee.participant for knee in knees}),
+            "methods": self.methods,
+            "data_range": self.data_range,
+            "lo": self.lo,
+            "metrics": table.summary(),
+            "left_out": table.totals(),
+            "conventions": conventions,
+        }
+        files = {
+            "metrics.csv": table.to_csv(),
+            "summary.json": json.dumps(summary, indent=2, allow_nan=False) + "\n",
+            "report.html": render(report),
+        }
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            _write_text(self.output_dir / name, text)
+        logger.info("evaluation report: %s", self.output_dir / "report.html")
+
+
+def choose(knees: list[Knee], *, among: list[int], count: int) -> list[int]:
+    """Indices of the knees to show, in order of grade: the first of each grade, then the second of each, and so on."""
+    seen: dict[int | None, int] = {}
+    places = []
+    for index in among:
+        grade = knees[index].kl_grade
+        turn = seen[grade] = seen.get(grade, -1) + 1
+        places.append((turn, _grade_order(knees[index]), index))
+    shown = [index for _, _, index in sorted(places)[:count]]
+    return sorted(shown, key=lambda index: (_grade_order(knees[index]), index))
+
+
+def _grade_order(knee: Knee) -> float:
+    return float("inf") if knee.kl_grade is None else knee.kl_grade
+
+
+def _conventions(by_name: Mapping[str, Mapping[str, Any]], table: ScoreTable) -> dict[str, dict[str, Any]]:
+    """Metric to its convention; ValueError if two methods were scored under different ones."""
+    found: dict[str, dict[str, Any]] = {}
+    for method, scores in table.scores.items():
+        for metric in scores:
+            terms = dict(by_name.get(f"{method}_{metric}", {"measure": "the handler states no convention"}))
+            if found.setdefault(metric, terms) != terms:
+                raise ValueError(
+                    f"`{metric}` of `{method}` was computed as {terms}, of another method as {found[metric]}; scores "
+                    "in one column must share one convention."
+                )
+    return found
+
+
+def _entry(item: Mapping[str, Any], key: str) -> torch.Tensor:
+    if item.get(key) is None:
+        raise ValueError(f"neither the engine's output nor its batch has `{key}`; they have {', '.join(item)}.")
+    return item[key]
+
+
+def _array(image: torch.Tensor, *, dims: int) -> np.ndarray:
+    """float32 array without the channel, which must be the only one."""
+    array = torch.as_tensor(image).detach().cpu().float().numpy()
+    if array.ndim != dims or array.shape[0] != 1:
+        raise ValueError(f"an image for the report must have one channel and {dims - 1} axes, got shape {array.shape}.")
+    return array[0]
+
+
+def _spacing_mm(volume: torch.Tensor) -> tuple[float, float, float]:
+    """Voxel edges from the affine, or those of the default grid where there is none."""
+    if isinstance(volume, MetaTensor) and not bool((volume.affine.cpu() == torch.eye(4)).all()):
+        rows, columns, slices = (float(edge) for edge in volume.pixdim[:3])
+        return rows, columns, slices
+    grid = Grid.of(image_size=volume.shape[1], slices=volume.shape[3])
+    return grid.spacing_mm, grid.spacing_mm, grid.slice_spacing_mm
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write under another name first, so that `path` is whole or absent."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
