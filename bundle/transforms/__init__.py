@@ -6,8 +6,8 @@ from bundle.transforms.array import (
     LoadFilm,
     NormaliseFilm,
     NormaliseVolume,
+    RestoreSide,
     ToGrid,
-    resize_plane,
 )
 from bundle.transforms.dictionary import (
     CanonicalSided,
@@ -15,9 +15,11 @@ from bundle.transforms.dictionary import (
     LoadFilmd,
     NormaliseFilmd,
     NormaliseVolumed,
+    RestoreSided,
     ToGridd,
 )
 from bundle.transforms.flatten import FlattenFilmd
+from bundle.transforms.resample import apply_weights, axis_weights, resize_plane
 from bundle.transforms.volume import PlaceVolumed, place_volume
 
 __all__ = [
@@ -33,8 +35,12 @@ __all__ = [
     "NormaliseVolume",
     "NormaliseVolumed",
     "PlaceVolumed",
+    "RestoreSide",
+    "RestoreSided",
     "ToGrid",
     "ToGridd",
+    "apply_weights",
+    "axis_weights",
     "place_volume",
     "resize_plane",
 ]

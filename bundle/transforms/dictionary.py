@@ -8,8 +8,17 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from bundle.keys import SIDE
-from bundle.transforms.array import CanonicalSide, EncodeReadings, LoadFilm, NormaliseFilm, NormaliseVolume, ToGrid
+from bundle.keys import PARTICIPANT, READINGS, SIDE
+from bundle.transforms.array import (
+    CanonicalSide,
+    EncodeReadings,
+    LoadFilm,
+    NormaliseFilm,
+    NormaliseVolume,
+    RestoreSide,
+    ToGrid,
+)
+from bundle.transforms.dicom_file import MAX_PIXELS
 
 Data = Mapping[Hashable, Any]
 
@@ -21,6 +30,7 @@ class LoadFilmd(MapTransform):
         keys: entries with paths.
         spacing_mm: see `LoadFilm`.
         side_key: entry for the side.
+        max_pixels: see `LoadFilm`.
         allow_missing_keys: pass over entries that are absent.
     """
 
@@ -29,18 +39,19 @@ class LoadFilmd(MapTransform):
         keys: KeysCollection,
         spacing_mm: float | None = None,
         side_key: str = SIDE,
+        max_pixels: int = MAX_PIXELS,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.load, self.side_key = LoadFilm(spacing_mm), side_key
+        self.load, self.side_key = LoadFilm(spacing_mm, max_pixels), side_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Load the films of one knee."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = self.load(result[key])
-            if result.get(self.side_key) is None:
-                result[self.side_key] = result[key].meta.get("side")
+            if result.get(self.side_key) is None and "side" in result[key].meta:
+                result[self.side_key] = result[key].meta["side"]
         return result
 
 
@@ -100,18 +111,48 @@ class CanonicalSided(MapTransform):
         self.canonical, self.side_key = CanonicalSide(), side_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Bring one knee to the right side."""
-        side = data[self.side_key]
+        """Bring the images of one knee to the right side."""
+        side = data.get(self.side_key)
         return dict(data) | {key: self.canonical(data[key], side) for key in self.key_iterator(data)}
 
 
-class EncodeReadingsd(MapTransform):
-    """Dictionary form of `EncodeReadings`; an absent entry means that nothing is known."""
+class RestoreSided(MapTransform):
+    """Dictionary form of `RestoreSide`."""
 
-    def __init__(self, keys: KeysCollection, table: str = "oai", policy: str = "zeros") -> None:
-        super().__init__(keys, allow_missing_keys=True)
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.restore = RestoreSide()
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Bring the images of one knee back to its own side."""
+        return dict(data) | {key: self.restore(data[key]) for key in self.key_iterator(data)}
+
+
+class EncodeReadingsd(MapTransform):
+    """Dictionary form of `EncodeReadings`.
+
+    Args:
+        keys: entries with readings.
+        table, policy: see `EncodeReadings`.
+        allow_missing_keys: True reads an absent entry as nothing known; False makes it an error.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = READINGS,
+        table: str = "oai",
+        policy: str = "zeros",
+        allow_missing_keys: bool = True,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
         self.encode = EncodeReadings(table, policy)
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Encode the readings of one knee."""
-        return dict(data) | {key: self.encode(data.get(key)) for key in self.keys}
+        result = dict(data)
+        where = f"participant {data[PARTICIPANT]}" if PARTICIPANT in data else "readings"
+        for key in self.keys:
+            if key not in data and not self.allow_missing_keys:
+                raise KeyError(f"`{key}` is not in the data; expected the readings of the knee, or None.")
+            result[key] = self.encode(data.get(key), where)
+        return result

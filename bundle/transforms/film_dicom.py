@@ -1,0 +1,158 @@
+"""Read a radiograph from a DICOM file: which files are a film of the knee, and what their headers say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from bundle.geometry import FILM_MAGNIFICATION
+from bundle.transforms.dicom_file import check_frame, decode, open_dicom, text
+
+MODALITIES = ("CR", "DX", "RG")
+OTHER_VIEWS = ("LATERAL", "LAT", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "SKYLINE", "SUNRISE", "MERCHANT", "AXIAL")
+OTHER_VIEWS += ("ML", "LM", "OBLIQUE", "TANGENTIAL")
+OTHER_PARTS = ("HAND", "WRIST", "PELVIS", "HIP", "CHEST", "THORAX", "ABDOMEN", "SPINE", "SKULL", "FOOT", "ANKLE")
+OTHER_PARTS += ("SHOULDER", "ELBOW", "LIMB", "BREAST")
+KNEE_PARTS = ("KNEE", "LEG", "EXTREMITY", "JOINT", "PATELLA")
+SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing")
+SPACING_RANGE_MM = (0.02, 5.0)
+
+
+@dataclass(frozen=True)
+class DicomFilm:
+    """A radiograph of the knee.
+
+    Args:
+        pixels: (H, W) float32, bright where bone is dense.
+        spacing_mm: pixel edges along rows and columns, at the detector.
+        spacing_source: tag or `argument`.
+        side: `R` or `L` where the header says it.
+        bilateral: whether both knees are on it; None where the header says nothing.
+        model_name: of the device.
+        sop_instance_uid: of the image.
+    """
+
+    pixels: np.ndarray
+    spacing_mm: tuple[float, float]
+    spacing_source: str
+    side: str | None
+    bilateral: bool | None
+    model_name: str
+    sop_instance_uid: str | None
+
+
+def read_dicom_film(path: Path, *, spacing_mm: float | None, max_pixels: int) -> DicomFilm:
+    """Read a film; see `read_film`.
+
+    Raises:
+        ValueError: if the file is no PA film of the knee, is damaged, or has no spacing.
+    """
+    what = f"film {path}"
+    dataset = open_dicom(path, what=what)
+    check_kind(dataset, what=what)
+    check_frame(dataset, what=what, max_pixels=max_pixels)
+    spacing, source = film_spacing(dataset, what=what, spacing_mm=spacing_mm)
+    return DicomFilm(
+        decode(dataset, what=what),
+        spacing,
+        source,
+        side=film_side(dataset),
+        bilateral=film_bilateral(dataset),
+        model_name=text(dataset, "ManufacturerModelName"),
+        sop_instance_uid=text(dataset, "SOPInstanceUID") or None,
+    )
+
+
+def check_kind(dataset: Dataset, *, what: str) -> None:
+    """Refuse, with the reason, what is no frontal radiograph of the knee."""
+    modality = text(dataset, "Modality")
+    if modality not in MODALITIES:
+        raise ValueError(f"{what}: modality must be one of {', '.join(MODALITIES)}, got {modality or 'none'}.")
+    part = text(dataset, "BodyPartExamined").upper()
+    description = _words(text(dataset, "SeriesDescription"))
+    if (part and not any(word in part for word in KNEE_PARTS)) or (
+        "KNEE" not in description and (other := set(OTHER_PARTS) & set(description))
+    ):
+        raise ValueError(f"{what}: shows {part or ', '.join(other)}; expected the knee.")
+    views = description + _words(text(dataset, "ViewPosition"))
+    for code in dataset.get("ViewCodeSequence") or []:
+        views += _words(text(code, "CodeMeaning"))
+    found = [view for view in OTHER_VIEWS if view in views]
+    if found:
+        raise ValueError(f"{what}: is a {found[0].lower()} view; expected posterior-anterior (PA).")
+
+
+def film_spacing(dataset: Dataset, *, what: str, spacing_mm: float | None = None) -> tuple[tuple[float, float], str]:
+    """Pixel edges (rows, columns) at the detector in mm, and where they came from.
+
+    `ImagerPixelSpacing` is at the detector by definition. `PixelSpacing` is too, unless the header says that it was
+    corrected to the patient (PS3.3 10.7.1.3): then the usual magnification is put back.
+
+    Args:
+        dataset: header.
+        what: how errors call it.
+        spacing_mm: for films without.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for tag in SPACING_TAGS:
+        edges = _edges(dataset.get(tag))
+        if edges is None:
+            continue
+        corrected = text(dataset, "PixelSpacingCalibrationType").upper() in ("GEOMETRY", "FIDUCIAL")
+        factor = FILM_MAGNIFICATION if tag == "PixelSpacing" and corrected else 1.0
+        return (edges[0] * factor, edges[1] * factor), tag
+    if spacing_mm is not None:
+        return (spacing_mm, spacing_mm), "argument"
+    low, high = SPACING_RANGE_MM
+    raise ValueError(
+        f"{what}: has no usable pixel spacing ({' or '.join(SPACING_TAGS)} of {low} to {high} mm); give it with "
+        "--spacing MM."
+    )
+
+
+def film_side(dataset: Dataset) -> str | None:
+    """`R` or `L` if the header says that one knee is shown."""
+    for tag in ("ImageLaterality", "Laterality", "FrameLaterality"):
+        value = text(dataset, tag).upper()
+        if value in ("R", "L"):
+            return value
+    words = set(_words(text(dataset, "SeriesDescription")))
+    if "KNEE" in words and len(words & {"RIGHT", "LEFT"}) == 1:
+        return "R" if "RIGHT" in words else "L"
+    return None
+
+
+def film_bilateral(dataset: Dataset) -> bool | None:
+    """Whether the header says that both knees are shown; None where it says nothing."""
+    description = text(dataset, "SeriesDescription").upper()
+    if "BILAT" in description or "BOTH" in _words(description) or text(dataset, "ImageLaterality").upper() == "B":
+        return True
+    return None if film_side(dataset) is None else False
+
+
+def _words(value: str) -> list[str]:
+    return [word for word in re.split(r"[^A-Z0-9]+", value.upper()) if word]
+
+
+def _edges(value: object) -> tuple[float, float] | None:
+    """Two edges from a tag that may be a list, one number or text; None if it is no spacing."""
+    if value is None:
+        return None
+    parts = (
+        list(value)
+        if isinstance(value, MultiValue | list | tuple)
+        else re.split(r"[\\,;\s]+", str(value).strip("[]() "))
+    )
+    try:
+        edges = float(parts[0]), float(parts[-1])
+    except (TypeError, ValueError, IndexError):
+        return None
+    low, high = SPACING_RANGE_MM
+    return edges if len(parts) <= 2 and all(low <= edge <= high for edge in edges) else None
