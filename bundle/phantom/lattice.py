@@ -119,7 +119,6 @@ class Slab:
         rows, columns = (part.stop - part.start for part in window.pixels[1:])
         return fine[:, :rows, :columns]
 
-
     def blur_mm(self, distance: Tensor, pixel_mm: float) -> Tensor:
         """Width over which occupancy changes at each node, mm: the pixel's in the plane, the plane's along y.
 
