@@ -1,7 +1,7 @@
 """The four bones as signed distances, each in its own frame: mm, x lateral, y posterior, z superior.
 
-The femur's origin lies between the lowest points of its condyles, the tibia's in the middle of its plateau, the patella's
-in its centre; the fibula shares the tibia's frame. Sizes are a woman's; `knee.scale` grows them.
+The femur's origin lies between the lowest points of its condyles, the tibia's in the middle of its plateau, the
+patella's in its centre; the fibula shares the tibia's frame. Sizes are a woman's; `knee.scale` grows them.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def plateau_height(knee: Knee, x: Tensor, y: Tensor) -> Tensor:
     """Height of the tibial plateau over its mean plane, template units, without spines."""
     height = -math.tan(math.radians(knee.plateau_slope)) * y
     for compartment, dish in zip(COMPARTMENTS, knee.plateau_dish, strict=True):
-        cx, cy, rx, ry = PLATEAU[compartment]
+        cx, cy, rx, _ = PLATEAU[compartment]
         hollow = torch.exp(
             -0.5 * (((x - cx - 0.12 * rx * (1 if cx > 0 else -1)) / 9).square() + ((y - cy) / 13).square())
         )
@@ -133,9 +133,9 @@ def tibia(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         )
     )(x, y, z)
     body = smooth_union(head, torch.maximum(cone, z + 6.0), 7.0)
-    body = smooth_union(body, ellipsoid(x, y, z, (0.2, 0.5, -2.0), (8.0, 11.0, 5.2)), 2.5)
+    body = smooth_union(body, ellipsoid(x, y, z, (0.2, 0.5, -2.0), (7.0, 11.0, 5.0)), 2.5)
     for centre, height in zip((-4.0, 4.6), knee.spine_height, strict=True):
-        body = smooth_union(body, ellipsoid(x, y, z, (centre, 1.0, -1.5), (3.6, 7.5, height)), 3.5)
+        body = smooth_union(body, ellipsoid(x, y, z, (centre, 1.0, -1.5), (3.4, 7.5, height)), 3.0)
     body = smooth_union(body, ellipsoid(x, y, z, (3.0, -19.0, -33.0), (9.0, 6.5, 15.0)), 6.0)
     body = body * knee.scale
     for site, sign, compartment in (("TM", -1, "medial"), ("TL", 1, "lateral")):

@@ -1,12 +1,12 @@
-"""Where structures are measured: a coarse lattice of a slab of coronal planes, refined to pixels by interpolating distance.
+"""Where structures are measured: a coarse lattice of a slab of coronal planes, refined to pixels.
 
-Distances are smooth, so a lattice of 1.25 mm and bilinear interpolation err by about 0.01 mm; occupancy is taken at full
-resolution. Slabs of a few planes keep temporaries in the processor's cache (phantom.md 1).
+Distances are smooth, so a lattice of 1.25 mm and bilinear interpolation err by about 0.01 mm; occupancy is taken at
+full resolution. Slabs of a few planes keep temporaries in the processor's cache (phantom.md 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -158,6 +158,3 @@ def single_threaded() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-Field = Callable[[Points], Tensor]
