@@ -123,9 +123,7 @@ def layers(posed: Posed, slab: Slab, pixel_mm: float, *, sharp: bool = False) ->
 
 
 def _soft_layers(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
-    whole = slab.window(Box())
-    if whole is None:
-        return
+    whole = slab.whole
     thigh, calf, cap = (slab.points(whole, frame) for frame in (posed.femur, posed.tibia, posed.patella))
     skin, fascia = Limb(posed).distances(thigh, calf, cap)
     skin, fascia = slab.refine(skin, whole), slab.refine(fascia, whole)

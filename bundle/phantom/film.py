@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, interpolate, pad
 from bundle.geometry import KNEE_DETECTOR_MM, SIDES, SOURCE_DETECTOR_MM
 from bundle.phantom import bones, composition
 from bundle.phantom.anatomy import OSTEOPHYTE_SITES, Person
-from bundle.phantom.lattice import Box, Slab, Window, occupancy, single_threaded, value_noise
+from bundle.phantom.lattice import Slab, Window, occupancy, single_threaded, value_noise
 from bundle.phantom.pose import Posed, solve_pose
 from bundle.phantom.sdf import ellipsoid, smoothstep
 from bundle.phantom.soft import Limb, muscles
@@ -150,18 +150,18 @@ def _paths(posed: Posed, geometry: FilmGeometry, texture: np.random.Generator) -
     """Millimetres of lean tissue and of cortical bone along each ray of the film's left half; (H, W / 2) both."""
     rows, columns = geometry.shape
     shape = (rows, columns // 2)
-    mineral, spongy, lean_coarse = torch.zeros(shape), torch.zeros(shape), None
+    mineral, spongy = torch.zeros(shape), torch.zeros(shape)
+    lean_slabs = []
     planes = np.arange(_DEPTH_MM, -_DEPTH_MM, -_PLANE_MM)
     for first in range(0, len(planes), _SLAB_PLANES):
         y = planes[first : first + _SLAB_PLANES]
         slab = geometry.slab(y, _BONE_LATTICE_MM)
         _add_bones(posed, slab, geometry.spacing_mm, mineral, spongy)
         soft = geometry.slab(y, _SOFT_LATTICE_MM)
-        part = _lean(posed, soft).sum(dim=0, keepdim=True)
-        lean_coarse = part if lean_coarse is None else lean_coarse + part
-    flat = soft.window(Box())
+        lean_slabs.append(_lean(posed, soft).sum(dim=0, keepdim=True))
+    flat = soft.whole
     single = Window((slice(0, 1), *flat.nodes[1:]), (slice(0, 1), *flat.pixels[1:]))
-    lean = soft.refine(lean_coarse, single)[0]
+    lean = soft.refine(torch.stack(lean_slabs).sum(dim=0), single)[0]
     pixel = geometry.spacing_mm
     # Trabeculae run along the load: streaks twice as long as wide, of a size that a film resolves.
     streaks = value_noise(texture, (1, *shape), (1, 3.6 / pixel, 1.1 / pixel))[0]
@@ -179,7 +179,7 @@ def _paths(posed: Posed, geometry: FilmGeometry, texture: np.random.Generator) -
 
 def _lean(posed: Posed, slab: Slab) -> Tensor:
     """Lean-equivalent share of each node: fat counts 0.835 of muscle, skin and joint count as lean."""
-    window = slab.window(Box())
+    window = slab.whole
     thigh, calf, cap = (slab.points(window, frame) for frame in (posed.femur, posed.tibia, posed.patella))
     width = max(_SOFT_LATTICE_MM, 2.5)
     skin, fascia = Limb(posed).distances(thigh, calf, cap)

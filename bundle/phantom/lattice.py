@@ -70,6 +70,16 @@ class Slab:
         """Number of planes."""
         return self.y.shape[0]
 
+    @property
+    def whole(self) -> Window:
+        """All of the slab."""
+        nodes = (self.planes, self.z.shape[1], self.x.shape[2])
+        pixels = (self.planes, self.height, self.width)
+        return Window(
+            (slice(0, nodes[0]), slice(0, nodes[1]), slice(0, nodes[2])),
+            (slice(0, pixels[0]), slice(0, pixels[1]), slice(0, pixels[2])),
+        )
+
     def window(self, box: Box) -> Window | None:
         """The part of the slab inside a box, one node to spare; None when there is none."""
 

@@ -161,7 +161,11 @@ def muscles(posed: Posed) -> Iterator[Structure]:
                 for i in (-1, 1)
                 for j in (-1, 1)
             ]
-            yield Structure(name, "muscle", frame, lambda p, belly=belly: belly(*p), _scan_box(ends, 4.0))
+
+            def distance(p: Points, belly: Tube = belly) -> Tensor:
+                return belly(*p)
+
+            yield Structure(name, "muscle", frame, distance, _scan_box(ends, 4.0))
 
 
 def cords(posed: Posed) -> Iterator[Structure]:
