@@ -285,8 +285,8 @@ def _equalise(density: np.ndarray, coarse: int, spacing_mm: float) -> np.ndarray
     image = torch.from_numpy(np.maximum(density, 0).astype(np.float32))[None, None]
     small = interpolate(image, size=(rows // coarse, columns // coarse), mode="area")[0, 0]
     slow = _gaussian(small, _EQUALISE_MM / (coarse * spacing_mm))[None, None]
-    slow = interpolate(slow, size=(rows, columns), mode="bilinear", align_corners=False)[0, 0].numpy()
-    return density - _EQUALISE * slow.astype(np.float64)
+    slow = interpolate(slow, size=(rows, columns), mode="bilinear", align_corners=False)[0, 0]
+    return density - _EQUALISE * slow.numpy().astype(np.float64)
 
 
 def _detect(primary: Tensor, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
