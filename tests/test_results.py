@@ -1,0 +1,37 @@
+"""Every number of docs/results.md is one of the evaluation's files beside it."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("psnr", "ssim", "rssim", "near_edge", "adjacent_slice_correlation")
+
+
+def rows():
+    """Method's name to the means in the first table of the page."""
+    found = {}
+    for line in (ROOT / "docs" / "results.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == len(COLUMNS) + 1 and re.match(r"^-?\d", cells[-1]):
+            found[cells[0]] = [None if cell == "" else float(cell) for cell in cells[1:]]
+    return found
+
+
+def test_the_table_repeats_the_summary():
+    summary = json.loads((ROOT / "docs" / "results" / "preliminary" / "summary.json").read_text())
+    table = rows()
+    names = {**summary["methods"], "real": "Real volumes"}
+    assert set(table) == set(names.values())
+    for method, name in names.items():
+        for metric, shown in zip(COLUMNS, table[name], strict=True):
+            if shown is not None:
+                mean = summary["metrics"][method][metric]["mean"]
+                assert abs(shown - mean) <= 0.0051 if metric == "psnr" else abs(shown - mean) <= 0.00051, (name, metric)
+
+
+def test_the_page_says_how_many_knees_and_that_they_are_phantoms():
+    summary = json.loads((ROOT / "docs" / "results" / "preliminary" / "summary.json").read_text())
+    text = (ROOT / "docs" / "results.md").read_text()
+    assert f"{summary['knees']} knees" in text
+    assert "phantom" in text
