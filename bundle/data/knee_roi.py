@@ -25,6 +25,8 @@ BILATERAL_WIDTH_MM = 260.0
 GAP_MM = 5.0
 """Size of the dark band between condyles and plateau that is looked for, at the detector."""
 MIN_CONFIDENCE = 0.12
+CONFIDENCE = "knee_confidence"
+"""Entry of a cut film's meta: how sure the finder was; 1 for a film that was cut before."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +164,11 @@ class CropKnee:
         row_edge, column_edge = _edges(film)
         if film.meta.get("prepared") or _covers_the_field(film):
             pixels = resize_plane(film.as_tensor().float().permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+            film.meta[CONFIDENCE] = 1.0
         else:
             knee = find_knee(film, side)
             pixels = self._cut(film, knee, row_edge, column_edge)
-            film.meta["knee_confidence"] = knee.confidence
+            film.meta[CONFIDENCE] = knee.confidence
         result = MetaTensor(pixels.contiguous(), meta=dict(film.meta))
         result.affine = torch.from_numpy(self.grid.film_affine())
         return result
