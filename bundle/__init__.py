@@ -3,6 +3,10 @@
 import importlib
 import pkgutil
 
+from bundle.api import load, synthesise
+
+__all__ = ["load", "synthesise"]
+
 __version__ = "0.1.0"
 
 # Configs say "$import bundle" and nothing finer, so every submodule is imported here.

@@ -157,7 +157,9 @@ class Synthesiser:
         knee: dict[str, Any] = {FILM: str(film), READINGS: dict(readings or {})}
         if side is not None:
             knee[SIDE] = check_side(side)
-        knee = self.preprocessing(knee)
+        # one by one: a Compose would wrap a film's ValueError into a RuntimeError about a transform
+        for transform in self.preprocessing.flatten().transforms:
+            knee = transform(knee)
         image = knee[FILM]
         trained_on = self.network.provenance()
         if PHANTOM in trained_on and not image.meta.get("synthetic_phantom") and not accept_phantom_weights:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bundle.phantom.cohort import Recipe, make_cohort
 from bundle.phantom.mri import SIZES
+from bundle.phantom.sheet import write_sheet
 
 
 def main() -> int:
@@ -21,15 +22,23 @@ def main() -> int:
     parser.add_argument("--truth", action="store_true", help="write label volumes, joint spaces, landmarks and poses")
     parser.add_argument("--enrich", action="store_true", help="raise rare findings to one knee in four")
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes; none given: one a core")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="also draw a contact sheet: people, then findings"
+    )
     arguments = parser.parse_args()
-    recipe = Recipe(arguments.seed, arguments.size, arguments.enrich, arguments.truth)
     try:
+        recipe = Recipe(arguments.seed, arguments.size, arguments.enrich, arguments.truth)
         made = make_cohort(arguments.out, recipe, participants=arguments.participants, workers=arguments.workers)
+        if arguments.sheet:
+            shown = min(arguments.participants, 12)
+            write_sheet(arguments.sheet, seed=arguments.seed, participants=shown, enrich=arguments.enrich)
     except (ValueError, OSError) as error:
         print(f"make_phantom: {error}", file=sys.stderr)
         return 1
     print(f"{made} of {arguments.participants} participants made, the others were there", file=sys.stderr)
     print(arguments.out)
+    if arguments.sheet:
+        print(arguments.sheet)
     return 0
 
 

@@ -99,6 +99,7 @@ class RegionSSIMHandler(ImageQualityHandler):
         save_details: bool = True,
     ) -> None:
         metric = RegionSSIM(data_range=data_range, lo=lo, sigma=sigma, band=band, variant=variant, reduction=reduction)
+        empty = "left out" if variant == "near_edge" else "count 1"
         rows = "middle third of the rows" if band is None else f"rows [{band[0]}, {band[1]})"
         super().__init__(
             metric,
@@ -108,7 +109,7 @@ class RegionSSIMHandler(ImageQualityHandler):
                 "band": "all rows" if variant == "full" else rows,
                 "data_range": metric.settings.data_range,
                 "window": WINDOW_WORDS,
-                "reduction": MEAN_OVER_SLICES,
+                "reduction": f"{MEAN_OVER_SLICES}, slices empty in both maps {empty}",
             },
             output_transform=output_transform,
             save_details=save_details,

@@ -33,7 +33,7 @@ class EvaluationReport:
     What it expects of the engine, which decollates (MONAI's default):
 
     - `engine.state.output[i]` holds each method's volume under the method's key (the model's is `pred`; baselines
-      are put there by postprocessing, see `bundle.inferers.AddPredictiond`) and the real volume under `label`,
+      are put there by postprocessing, see `bundle.inferers.baseline.AddPredictiond`) and the real volume under `label`,
       (1, H, W, S) in [lo, lo + data_range]; the film under `image`, (1, H, W), in [-1, 1]. Entries missing there are
       looked for in `engine.state.batch[i]`, where MONAI leaves what postprocessing passes through.
     - `engine.state.batch[i]` holds `participant`, `side`, `visit`, and, where known, `readings` (a dictionary with

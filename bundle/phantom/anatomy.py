@@ -220,7 +220,7 @@ def _draw_knee(
         grade = readings[f"XRCY{site}"]
         cysts[site] = Lesion(
             grade > 0,
-            float(np.clip(3.4 + 0.5 * radius, 2.5, 4.4)) * (1.25 if grade > 1 else 1.0),
+            float(np.clip(3.6 + 0.4 * radius, 3.2, 4.5)) * (1.25 if grade > 1 else 1.0),
             float(np.clip(4 * across, -6, 6)),
             float(np.clip(2 + 7 * along, -9, 13)),
             float(np.clip(5.5 + 0.8 * depth, 4.0, 7.0)),

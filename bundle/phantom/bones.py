@@ -1,7 +1,7 @@
 """The four bones as signed distances, each in its own frame: mm, x lateral, y posterior, z superior.
 
-The femur's origin lies between the lowest points of its condyles, the tibia's in the middle of its plateau, the patella's
-in its centre; the fibula shares the tibia's frame. Sizes are a woman's; `knee.scale` grows them.
+The femur's origin lies between the lowest points of its condyles, the tibia's in the middle of its plateau, the
+patella's in its centre; the fibula shares the tibia's frame. Sizes are a woman's; `knee.scale` grows them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,7 @@ import torch
 from torch import Tensor
 
 from bundle.phantom.anatomy import COMPARTMENTS, Knee, Lesion, Warp
-from bundle.phantom.sdf import (
-    capsule,
-    ellipse,
-    ellipsoid,
-    rounded_extrusion,
-    smooth_cut,
-    smooth_union,
-    smoothstep,
-    tube,
-)
+from bundle.phantom.sdf import ellipse, ellipsoid, rounded_extrusion, smooth_cut, smooth_union, smoothstep, tube
 
 CONDYLE_X = (-22.3, 22.3)
 """Middle of the medial and lateral condyle."""
@@ -51,13 +42,13 @@ def femur(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Distance to the femur, mm."""
     x, y, z = _normalised(knee, knee.warps["femur"], x, y, z)
     anterior = torch.sqrt((y - _ANTERIOR_Y).square() + (z - _ANTERIOR_RADIUS).square()) - _ANTERIOR_RADIUS
-    body = None
-    for centre, radius, half_width in zip(CONDYLE_X, knee.condyle_radius, knee.condyle_width, strict=True):
+    condyles = []
+    for middle_x, radius, half_width in zip(CONDYLE_X, knee.condyle_radius, knee.condyle_width, strict=True):
         posterior = torch.sqrt((y - _POSTERIOR_Y).square() + (z - radius).square()) - radius
         # Condyles diverge backwards by a few degrees.
-        middle = centre + math.copysign(0.07, centre) * y
-        condyle = rounded_extrusion(smooth_union(posterior, anterior, 5.0), (x - middle).abs() - half_width, 9.5)
-        body = condyle if body is None else smooth_union(body, condyle, 3.0)
+        middle = middle_x + math.copysign(0.07, middle_x) * y
+        condyles.append(rounded_extrusion(smooth_union(posterior, anterior, 5.0), (x - middle).abs() - half_width, 9.5))
+    body = smooth_union(condyles[0], condyles[1], 3.0)
     groove = rounded_extrusion(anterior + knee.groove_depth, x.abs() - 20.0, 4.0)
     body = smooth_union(body, groove, 6.0)
     lean = math.tan(math.radians(knee.valgus))
@@ -96,7 +87,7 @@ def plateau_height(knee: Knee, x: Tensor, y: Tensor) -> Tensor:
     """Height of the tibial plateau over its mean plane, template units, without spines."""
     height = -math.tan(math.radians(knee.plateau_slope)) * y
     for compartment, dish in zip(COMPARTMENTS, knee.plateau_dish, strict=True):
-        cx, cy, rx, ry = PLATEAU[compartment]
+        cx, cy, rx, _ = PLATEAU[compartment]
         hollow = torch.exp(
             -0.5 * (((x - cx - 0.12 * rx * (1 if cx > 0 else -1)) / 9).square() + ((y - cy) / 13).square())
         )
@@ -133,9 +124,9 @@ def tibia(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         )
     )(x, y, z)
     body = smooth_union(head, torch.maximum(cone, z + 6.0), 7.0)
-    body = smooth_union(body, ellipsoid(x, y, z, (0.2, 0.5, -2.0), (8.0, 11.0, 5.2)), 2.5)
-    for centre, height in zip((-4.0, 4.6), knee.spine_height, strict=True):
-        body = smooth_union(body, ellipsoid(x, y, z, (centre, 1.0, -1.5), (3.6, 7.5, height)), 3.5)
+    body = smooth_union(body, ellipsoid(x, y, z, (0.2, 0.5, -2.0), (7.0, 11.0, 5.0)), 2.5)
+    for spine_x, height in zip((-4.0, 4.6), knee.spine_height, strict=True):
+        body = smooth_union(body, ellipsoid(x, y, z, (spine_x, 1.0, -1.5), (3.4, 7.5, height)), 3.0)
     body = smooth_union(body, ellipsoid(x, y, z, (3.0, -19.0, -33.0), (9.0, 6.5, 15.0)), 6.0)
     body = body * knee.scale
     for site, sign, compartment in (("TM", -1, "medial"), ("TL", 1, "lateral")):
@@ -234,8 +225,3 @@ def meniscus_ring(knee: Knee, compartment: str, x: Tensor, y: Tensor) -> Tensor:
     reach = ellipse(x - cx, y - cy, rx - 1.0, ry - 1.0)
     outer = reach - knee.meniscus_extrusion[compartment] * smoothstep(sign * (x - cx), 0.0, 10.0)
     return torch.maximum(torch.maximum(outer, -(reach + 9.5)), 8.0 - sign * x) * s
-
-
-def rod(points: tuple[Tensor, Tensor, Tensor], start, end, radius: float, flat: float = 1.0) -> Tensor:
-    """A `capsule` between two points of the scan frame."""
-    return capsule(*points, tuple(map(float, start)), tuple(map(float, end)), radius, flat)

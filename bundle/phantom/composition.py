@@ -61,7 +61,7 @@ def bone_boxes(posed: Posed) -> dict[str, Box]:
 
 
 def cortex_mm(posed: Posed, bone: str, x: Tensor, y: Tensor, z: Tensor) -> Tensor | float:
-    """Thickness of cortical bone under the surface, mm: a thin plate at the joint, thick in the shaft, sclerosis added."""
+    """Thickness of cortical bone under the surface, mm: a plate at the joint, thick in the shaft, plus sclerosis."""
     knee = posed.knee
     s = knee.scale
     if bone == "patella":
@@ -123,9 +123,7 @@ def layers(posed: Posed, slab: Slab, pixel_mm: float, *, sharp: bool = False) ->
 
 
 def _soft_layers(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
-    whole = slab.window(Box())
-    if whole is None:
-        return
+    whole = slab.whole
     thigh, calf, cap = (slab.points(whole, frame) for frame in (posed.femur, posed.tibia, posed.patella))
     skin, fascia = Limb(posed).distances(thigh, calf, cap)
     skin, fascia = slab.refine(skin, whole), slab.refine(fascia, whole)
@@ -290,7 +288,7 @@ def _joint_layers(posed: Posed, slab: Slab, pixel_mm: float, sharp: bool) -> Ite
     tibial = torch.minimum(tibial, 1 - torch.maximum(bone, femoral))
     free = 1 - torch.maximum(bone, torch.maximum(femoral, tibial))
     across = slab.refine(in_tibia[0].expand(to_tibia.shape), window)
-    for compartment, sign in zip(COMPARTMENTS, (-1.0, 1.0), strict=True):
+    for compartment in COMPARTMENTS:
         ring = slab.refine(bones.meniscus_ring(knee, compartment, *in_tibia[:2]).expand(to_tibia.shape), window)
         between = torch.maximum(over_tibia - fine_tibia, over_femur - fine_femur)
         height = torch.maximum(fine_tibia - over_tibia - 6.5 * s, fine_femur - over_femur - 6.0 * s)

@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, interpolate, pad
 from bundle.geometry import KNEE_DETECTOR_MM, SIDES, SOURCE_DETECTOR_MM
 from bundle.phantom import bones, composition
 from bundle.phantom.anatomy import OSTEOPHYTE_SITES, Person
-from bundle.phantom.lattice import Box, Slab, Window, occupancy, single_threaded, value_noise
+from bundle.phantom.lattice import Slab, Window, occupancy, single_threaded, value_noise
 from bundle.phantom.pose import Posed, solve_pose
 from bundle.phantom.sdf import ellipsoid, smoothstep
 from bundle.phantom.soft import Limb, muscles
@@ -42,6 +42,10 @@ _PHOTONS = 1300.0
 """Photons in a 0.4 mm pixel behind the middle of the knee; exposure control keeps it (2.5e4 in air, phantom.md 3.2)."""
 _SCATTER, _SCATTER_MM = 0.35, 35.0
 _BLUR_MM = 0.22
+_EQUALISE, _EQUALISE_MM = 0.4, 25.0
+"""Share of the slow part of the density that processing takes off, so that thigh and shin fit one window; its scale."""
+_GAMMA, _MIDDLE = 4.0, 0.55
+"""Slope and middle of the display's sigmoid, on the window from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -150,18 +154,18 @@ def _paths(posed: Posed, geometry: FilmGeometry, texture: np.random.Generator) -
     """Millimetres of lean tissue and of cortical bone along each ray of the film's left half; (H, W / 2) both."""
     rows, columns = geometry.shape
     shape = (rows, columns // 2)
-    mineral, spongy, lean_coarse = torch.zeros(shape), torch.zeros(shape), None
+    mineral, spongy = torch.zeros(shape), torch.zeros(shape)
+    lean_slabs = []
     planes = np.arange(_DEPTH_MM, -_DEPTH_MM, -_PLANE_MM)
     for first in range(0, len(planes), _SLAB_PLANES):
         y = planes[first : first + _SLAB_PLANES]
         slab = geometry.slab(y, _BONE_LATTICE_MM)
         _add_bones(posed, slab, geometry.spacing_mm, mineral, spongy)
         soft = geometry.slab(y, _SOFT_LATTICE_MM)
-        part = _lean(posed, soft).sum(dim=0, keepdim=True)
-        lean_coarse = part if lean_coarse is None else lean_coarse + part
-    flat = soft.window(Box())
+        lean_slabs.append(_lean(posed, soft).sum(dim=0, keepdim=True))
+    flat = soft.whole
     single = Window((slice(0, 1), *flat.nodes[1:]), (slice(0, 1), *flat.pixels[1:]))
-    lean = soft.refine(lean_coarse, single)[0]
+    lean = soft.refine(torch.stack(lean_slabs).sum(dim=0), single)[0]
     pixel = geometry.spacing_mm
     # Trabeculae run along the load: streaks twice as long as wide, of a size that a film resolves.
     streaks = value_noise(texture, (1, *shape), (1, 3.6 / pixel, 1.1 / pixel))[0]
@@ -179,7 +183,7 @@ def _paths(posed: Posed, geometry: FilmGeometry, texture: np.random.Generator) -
 
 def _lean(posed: Posed, slab: Slab) -> Tensor:
     """Lean-equivalent share of each node: fat counts 0.835 of muscle, skin and joint count as lean."""
-    window = slab.window(Box())
+    window = slab.whole
     thigh, calf, cap = (slab.points(window, frame) for frame in (posed.femur, posed.tibia, posed.patella))
     width = max(_SOFT_LATTICE_MM, 2.5)
     skin, fascia = Limb(posed).distances(thigh, calf, cap)
@@ -275,6 +279,16 @@ def _gaussian(image: Tensor, sigma: float) -> Tensor:
     return conv2d(pad(image, (reach, reach, 0, 0), mode="replicate"), kernel[None, None, None, :])[0, 0]
 
 
+def _equalise(density: np.ndarray, coarse: int, spacing_mm: float) -> np.ndarray:
+    """Compress the dynamic range as a film's processing does: less of what varies slowly, edges as they are."""
+    rows, columns = density.shape
+    image = torch.from_numpy(np.maximum(density, 0).astype(np.float32))[None, None]
+    small = interpolate(image, size=(rows // coarse, columns // coarse), mode="area")[0, 0]
+    slow = _gaussian(small, _EQUALISE_MM / (coarse * spacing_mm))[None, None]
+    slow = interpolate(slow, size=(rows, columns), mode="bilinear", align_corners=False)[0, 0]
+    return density - _EQUALISE * slow.numpy().astype(np.float64)
+
+
 def _detect(primary: Tensor, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Scatter, blur, photons, logarithm, and the window that exposure control and reader's display choose."""
     rows, columns = primary.shape
@@ -290,11 +304,10 @@ def _detect(primary: Tensor, spacing_mm: float, rng: np.random.Generator) -> np.
     middle = np.median(image[limb]) if limb.any() else 0.05
     photons = _PHOTONS * (spacing_mm / 0.4) ** 2 / middle
     counts = np.maximum(rng.poisson(image * photons), 1) / photons
-    density = -np.log(counts)
-    low, high = np.percentile(density[limb], [1.0, 99.8]) if limb.any() else (0.0, 5.0)
-    level = (density - (0.75 * low + 0.25 * high)) / (high - low)
-    display = 1 / (1 + np.exp(-4.2 * (level - 0.22)))
-    top = 1 / (1 + np.exp(-4.2 * (0.95 - 0.22)))
-    bottom = 1 / (1 + np.exp(-4.2 * (-0.6 - 0.22)))
-    scaled = np.clip((display - bottom) / (top - bottom), 0, 1)
+    density = _equalise(-np.log(counts), coarse, spacing_mm)
+    low, high = np.percentile(density[limb], [1.0, 99.9]) if limb.any() else (0.0, 5.0)
+    level = (density - low) / (high - low)
+    toe, shoulder = (1 / (1 + np.exp(-_GAMMA * (end - _MIDDLE))) for end in (-0.05, 1.02))
+    display = 1 / (1 + np.exp(-_GAMMA * (level - _MIDDLE)))
+    scaled = np.clip((display - toe) / (shoulder - toe), 0, 1)
     return np.round(scaled * (2**BITS - 1)).astype(np.uint16)

@@ -1,12 +1,12 @@
-"""Where structures are measured: a coarse lattice of a slab of coronal planes, refined to pixels by interpolating distance.
+"""Where structures are measured: a coarse lattice of a slab of coronal planes, refined to pixels.
 
-Distances are smooth, so a lattice of 1.25 mm and bilinear interpolation err by about 0.01 mm; occupancy is taken at full
-resolution. Slabs of a few planes keep temporaries in the processor's cache (phantom.md 1).
+Distances are smooth, so a lattice of 1.25 mm and bilinear interpolation err by about 0.01 mm; occupancy is taken at
+full resolution. Slabs of a few planes keep temporaries in the processor's cache (phantom.md 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -69,6 +69,16 @@ class Slab:
     def planes(self) -> int:
         """Number of planes."""
         return self.y.shape[0]
+
+    @property
+    def whole(self) -> Window:
+        """All of the slab."""
+        nodes = (self.planes, self.z.shape[1], self.x.shape[2])
+        pixels = (self.planes, self.height, self.width)
+        return Window(
+            (slice(0, nodes[0]), slice(0, nodes[1]), slice(0, nodes[2])),
+            (slice(0, pixels[0]), slice(0, pixels[1]), slice(0, pixels[2])),
+        )
 
     def window(self, box: Box) -> Window | None:
         """The part of the slab inside a box, one node to spare; None when there is none."""
@@ -158,6 +168,3 @@ def single_threaded() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-Field = Callable[[Points], Tensor]

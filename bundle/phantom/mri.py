@@ -66,18 +66,18 @@ def render_mri(
         posed = posed or solve_pose(person.knees[side], "mri")
         spacing = FIELD_OF_VIEW_MM / size
         texture = _Texture(stream(person.seed, person.index, f"mri_texture_{side}"), size)
-        volume = torch.empty((SLICES, size, size))
+        rng = stream(person.seed, person.index, f"mri_noise_{side}")
+        sigma = _NOISE * 0.625 / spacing
+        image = np.empty((SLICES, size, size), dtype=np.float32)
         for first, slab in slabs(size):
             part = torch.zeros((slab.planes, size, size))
             here = slice(first, first + slab.planes)
             for layer in layers(posed, slab, max(spacing, 0.8)):
                 target = part[layer.window.pixels]
                 target += layer.occupancy * (texture.signal(layer.tissue, here, layer.window.pixels) - target)
-            volume[here] = part * texture.coil[here]
-        rng = stream(person.seed, person.index, f"mri_noise_{side}")
-        noise = torch.from_numpy(rng.standard_normal((2, *volume.shape), dtype=np.float32))
-        noise *= _NOISE * 0.625 / spacing
-        image = torch.sqrt((volume + noise[0]).square() + noise[1].square()).numpy()
+            part *= texture.coil[here]
+            real, imaginary = torch.from_numpy(rng.standard_normal((2, *part.shape), dtype=np.float32)) * sigma
+            image[here] = torch.sqrt((part + real).square() + imaginary.square()).numpy()
     if side == "L":
         image = np.ascontiguousarray(image[:, :, ::-1])
     return image, mri_affine(posed, size)
@@ -107,7 +107,7 @@ class _Texture:
     def __init__(self, rng: np.random.Generator, size: int) -> None:
         shape = (SLICES, size, size)
         pixel = FIELD_OF_VIEW_MM / size
-        self._fibres = value_noise(rng, shape, (2.0, 8.0 / pixel, 2.0 / pixel))
+        self._fibres = value_noise(rng, shape, (1.4, 8.0 / pixel, 2.0 / pixel))
         self._grain = value_noise(rng, shape, (1.4, 1.6 / pixel, 1.6 / pixel))
         self._slow = value_noise(rng, shape, (14.0, 22 / pixel, 22 / pixel))
         sway = value_noise(rng, shape, (40.0, 80 / pixel, 80 / pixel))
@@ -124,9 +124,9 @@ class _Texture:
             return SIGNAL["blood"] * _INFLOW
         value = SIGNAL[tissue]
         if tissue == "muscle":
-            return value * (1 + 0.13 * self._fibres[at] + 0.05 * self._slow[at])
+            return value * (1 + 0.17 * self._fibres[at] + 0.05 * self._slow[at])
         if tissue in ("subcutaneous_fat", "intermuscular_fat", "hoffa_fat"):
-            return value * (1 + 0.28 * self._fibres[at] + 0.2 * self._slow[at])
+            return value * (1 + 0.33 * self._fibres[at] + 0.2 * self._slow[at])
         if tissue == "marrow":
             return value * (1 + 0.30 * self._grain[at] + 0.2 * self._slow[at])
         if tissue in ("cartilage", "meniscus", "fluid", "marrow_lesion"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -104,10 +105,10 @@ def write_participant(
     return film_folder / "001", mri_folder
 
 
-def _uid(*parts: object) -> str:
+def _uid(*parts: object) -> UID:
     """A 2.25 UID that depends on `parts` alone (PS3.5 B.2: a 128-bit number)."""
     digest = hashlib.sha256("/".join(map(str, (SYNTHETIC_MARK, *parts))).encode()).hexdigest()
-    return f"2.25.{int(digest[:32], 16)}"
+    return UID(f"2.25.{int(digest[:32], 16)}")
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:

@@ -13,15 +13,15 @@ from bundle.phantom.streams import stream
 from bundle.readings import VARIABLES
 
 _MARGINALS: dict[str, tuple[float, ...]] = {
-    "XROSFM": (0.690, 0.200, 0.075, 0.035),
-    "XROSFL": (0.755, 0.160, 0.050, 0.035),
-    "XROSTM": (0.555, 0.325, 0.085, 0.035),
-    "XROSTL": (0.650, 0.260, 0.065, 0.025),
+    "XROSFM": (0.640, 0.240, 0.080, 0.040),
+    "XROSFL": (0.680, 0.225, 0.060, 0.035),
+    "XROSTM": (0.545, 0.325, 0.095, 0.035),
+    "XROSTL": (0.625, 0.280, 0.070, 0.025),
     "XRSCFM": (0.860, 0.085, 0.040, 0.015),
     "XRSCFL": (0.950, 0.030, 0.015, 0.005),
     "XRSCTM": (0.795, 0.130, 0.055, 0.020),
     "XRSCTL": (0.940, 0.037, 0.017, 0.006),
-    "XRJSM": (0.665, 0.220, 0.090, 0.025),
+    "XRJSM": (0.685, 0.222, 0.070, 0.023),
     "XRJSL": (0.927, 0.047, 0.016, 0.010),
     "XRCYFM": (0.972, 0.028),
     "XRCYFL": (0.978, 0.022),
@@ -37,7 +37,7 @@ short."""
 
 _FACTORS: dict[str, tuple[float, float, float]] = {
     "XRJS": (0.80, 0.45, 0.10),
-    "XROS": (0.74, 0.16, 0.52),
+    "XROS": (0.70, 0.08, 0.62),
     "XRSC": (0.74, 0.42, 0.20),
     "XRCY": (0.62, 0.40, 0.15),
     "XRAT": (0.62, 0.55, 0.0),
@@ -126,7 +126,8 @@ def sample_readings(
     """Draw the true grades of both knees: a Gaussian copula with readable factors, cut at the target marginals.
 
     Args:
-        seed: of the cohort; `index`: participant.
+        seed: of the cohort.
+        index: participant.
         covariates: age and BMI raise severity.
         enrich: raise every rare finding to one knee in four; the underlying draws stay the same.
 

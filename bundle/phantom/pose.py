@@ -15,6 +15,7 @@ SCANS = ("film", "mri")
 _CONTACT_X = (15.0, 29.0)
 """Distance from the midline of the bearing part of a condyle, template mm; the flanks of the spines lie inside it."""
 _ITERATIONS = 12
+_TRACES = 5
 _TOLERANCE_MM = 0.01
 
 
@@ -45,7 +46,7 @@ class Posed:
     Args:
         knee: the shape; scan: `film` or `mri`.
         femur, tibia, patella: bone frame to scan frame, whose origin is the middle of the field of view.
-        joint_space_mm: smallest distance between the bones, by compartment, as solved.
+        joint_space_mm: smallest gap between the bones along the tibia, by compartment, as solved.
     """
 
     knee: Knee
@@ -77,8 +78,8 @@ def _about_z(degrees: float) -> np.ndarray:
 def _condyle_surface(knee: Knee) -> dict[str, np.ndarray]:
     """Points of the weight-bearing femur, femur frame, by compartment, (n, 3): rays cast upwards onto it."""
     s = knee.scale
-    across = torch.arange(_CONTACT_X[0], _CONTACT_X[1], 1.1) * s
-    along = torch.arange(-24.0, 27.0, 1.1) * s
+    across = torch.arange(_CONTACT_X[0], _CONTACT_X[1], 1.5) * s
+    along = torch.arange(-24.0, 27.0, 1.5) * s
     surfaces = {}
     for compartment, sign in zip(COMPARTMENTS, (-1.0, 1.0), strict=True):
         x, y = torch.meshgrid(sign * across, along, indexing="ij")
@@ -91,11 +92,17 @@ def _condyle_surface(knee: Knee) -> dict[str, np.ndarray]:
 
 
 def _gaps(knee: Knee, surfaces: dict[str, np.ndarray], femur_in_tibia: Rigid) -> np.ndarray:
-    """Smallest distance from femur to tibia, medial and lateral, mm; negative where they overlap."""
+    """Smallest gap between femur and tibia along the tibia's axis, medial and lateral, mm; negative where they overlap.
+
+    Along the axis, as joint space is read: the flank of a spine beside a condyle is no joint space.
+    """
     gaps = []
     for compartment in COMPARTMENTS:
-        points = torch.tensor(femur_in_tibia.apply(surfaces[compartment]), dtype=torch.float32)
-        gaps.append(float(bones.tibia(knee, *points.T).min()))
+        x, y, z = torch.tensor(femur_in_tibia.apply(surfaces[compartment]), dtype=torch.float32).T
+        gap = torch.zeros_like(z)
+        for _ in range(_TRACES):
+            gap = gap + bones.tibia(knee, x, y, z - gap)
+        gaps.append(float(gap.min()))
     return np.array(gaps)
 
 

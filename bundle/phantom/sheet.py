@@ -64,7 +64,7 @@ def film_crop(person: Person, film: np.ndarray, spacing_mm: float, side: str, *,
     held = solve_pose(person.knees[side], "film")
     centre = film_geometry(person, spacing_mm).project((held.femur.shift + held.tibia.shift) / 2, side)
     half = round(crop_mm / spacing_mm / 2)
-    row, column = (int(round(value)) + half for value in centre)
+    row, column = (round(float(value)) + half for value in centre)
     return np.pad(film, half)[row - half : row + half, column - half : column + half]
 
 

@@ -1,13 +1,14 @@
 """The soft parts of the limb: outline, fascia, muscles, tendons, ligaments and vessels of a posed knee.
 
-What belongs to the thigh follows the femur, what belongs to the calf the tibia, so that bending the knee bends the limb.
-Sizes are a woman's, in mm; `knee.scale`, `muscle`, `fat` and `girth` vary them.
+What belongs to the thigh follows the femur, what belongs to the calf the tibia, so that bending the knee bends the
+limb. Sizes are a woman's, in mm; `knee.scale`, `muscle`, `fat` and `girth` vary them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -160,7 +161,11 @@ def muscles(posed: Posed) -> Iterator[Structure]:
                 for i in (-1, 1)
                 for j in (-1, 1)
             ]
-            yield Structure(name, "muscle", frame, lambda p, belly=belly: belly(*p), _scan_box(ends, 4.0))
+
+            def distance(p: Points, belly: Tube = belly) -> Tensor:
+                return belly(*p)
+
+            yield Structure(name, "muscle", frame, distance, _scan_box(ends, 4.0))
 
 
 def cords(posed: Posed) -> Iterator[Structure]:
@@ -237,7 +242,7 @@ def cords(posed: Posed) -> Iterator[Structure]:
         def distance(
             p: Points, path: list[np.ndarray] = path, radius: float = radius * s, flat: float = flat
         ) -> Tensor:
-            parts = [capsule(*p, tuple(a), tuple(b), radius, flat) for a, b in zip(path[:-1], path[1:], strict=True)]
+            parts = [capsule(*p, tuple(a), tuple(b), radius, flat) for a, b in pairwise(path)]
             nearest = parts[0]
             for part in parts[1:]:
                 nearest = torch.minimum(nearest, part)

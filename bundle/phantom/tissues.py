@@ -37,8 +37,8 @@ RELAXATION: dict[str, Relaxation] = {
     "marrow": Relaxation(0.85, 365, 12, 0.90),
     "cortex": Relaxation(0.15, 500, 0.5),
 }
-"""T1 of cartilage, muscle and fluid: Jordan et al. 2013 (PMC3310288); fat and marrow: Gold et al. 2004; the short T2* are
-orders of magnitude (phantom.md 3.1)."""
+"""T1 of cartilage, muscle and fluid: Jordan et al. 2013 (PMC3310288); fat and marrow: Gold et al. 2004; the short T2*
+are orders of magnitude (phantom.md 3.1)."""
 
 
 def spoiled_gradient_echo(density: float, t1_ms: float, t2_star_ms: float) -> float:

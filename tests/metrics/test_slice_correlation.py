@@ -62,6 +62,13 @@ def test_metric_scores_the_prediction_or_the_real_volume():
         AdjacentSliceCorrelation(of="mri")
 
 
+def test_equal_slices_never_exceed_one():
+    """The sum of squares of a unit vector rounds to either side of 1."""
+    scores = [adjacent_slice_correlation(np.repeat(correlated_volume(seed)[..., :1], 2, axis=2)) for seed in range(20)]
+    assert max(scores) <= 1.0
+    assert scores == pytest.approx([1.0] * 20)
+
+
 def test_impossible_input_is_refused():
     volume = correlated_volume()
     with pytest.raises(ValueError, match=r"\(H, W, S\)"):

@@ -1,6 +1,7 @@
 """The training command as a user types it: killed and resumed, and on two ranks."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,3 +85,27 @@ def test_two_ranks_have_the_losses_of_one(prepared, uninterrupted, tmp_path):
     assert [row[:2] for row in one] == [row[:2] for row in two]
     for (*_, first), (*_, second) in zip(one, two, strict=True):
         assert float(first) == pytest.approx(float(second), abs=1e-4)
+
+
+def test_inference_and_evaluation_run_on_the_trained_weights(prepared, uninterrupted, tmp_path):
+    """From the datalist to marked volumes, and from them to a scored page, by the commands of the README."""
+    dataset = json.loads((prepared / "dataset.json").read_text())["test"]
+    shared = [f"--dataset_dir={prepared}", f"--weights={uninterrupted / 'model.pt'}"]
+    inference = ["-m", "monai.bundle", "run", configs("inference", "smoke"), f"--output_dir={tmp_path / 'volumes'}"]
+    subprocess.run([sys.executable, *inference, *shared], cwd=ROOT, check=True)
+    for item in dataset:
+        stem = Path(item["film"]).name.removesuffix(".nii.gz")
+        image = nib.load(tmp_path / "volumes" / f"{stem}_mri_synthetic.nii.gz")
+        assert image.shape == (64, 64, 50)
+        assert json.loads((tmp_path / "volumes" / f"{stem}_mri_synthetic.json").read_text())["synthetic"] is True
+    evaluation = ["-m", "monai.bundle", "run", "evaluation", configs("inference", "smoke", "evaluate")]
+    subprocess.run([sys.executable, *evaluation, f"--output_dir={tmp_path / 'eval'}", *shared], cwd=ROOT, check=True)
+    summary = json.loads((tmp_path / "eval" / "summary.json").read_text())
+    assert summary["knees"] == len(dataset)
+    assert summary["phantom"] is True
+    with (tmp_path / "eval" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} >= {"pred", "mean_volume"}
+    page = (tmp_path / "eval" / "report.html").read_text()
+    assert "phantom" in page
+    assert "data:image/png;base64" in page

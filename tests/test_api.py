@@ -1,0 +1,234 @@
+"""The bundle as a library and as a command: geometry, sides, seeds, identity of weights, and bad input."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from PIL import Image
+
+import bundle
+from bundle.api import Synthesiser
+from bundle.geometry import Grid
+from bundle.weights import save_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """The compact network on a 64 x 64 grid, untrained, with no layer at zero: everything reaches the output."""
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / "configs" / "inference.json"), str(ROOT / "configs" / "smoke.json")])
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network_def")
+    for parameter in network.denoiser.parameters():
+        if not parameter.abs().max():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return save_weights(network, tmp_path_factory.mktemp("weights") / "model.pt", trained_on="synthetic-phantom; test")
+
+
+@pytest.fixture(scope="session")
+def synthesiser(weights):
+    return Synthesiser(ROOT, weights=weights)
+
+
+@pytest.fixture(scope="session")
+def films(phantom_oai):
+    """The bilateral films of the cohort: series of a single file."""
+    found = sorted(path for path in phantom_oai.glob("00m/*/*/*/*/001") if not path.with_name("002").exists())
+    assert found
+    return found
+
+
+def quick(synthesiser, film, **options):
+    return synthesiser(film, slices=4, steps=1, **options)
+
+
+def test_a_left_knee_comes_out_as_the_mirror_of_a_right_one(synthesiser, prepared, tmp_path):
+    source = nib.load(next((prepared / "films").glob("*.nii.gz")))
+    mirrored = nib.Nifti1Image(np.asarray(source.dataobj)[:, ::-1], source.affine, source.header)
+    nib.save(source, tmp_path / "right.nii.gz")
+    nib.save(mirrored, tmp_path / "left.nii.gz")
+    right = quick(synthesiser, tmp_path / "right.nii.gz", side="R")
+    left = quick(synthesiser, tmp_path / "left.nii.gz", side="L")
+    assert torch.equal(left.volume.as_tensor(), right.volume.as_tensor().flip(-2))
+    assert torch.equal(left.volume.affine, right.volume.affine)
+    assert torch.equal(left.film.as_tensor(), right.film.as_tensor().flip(-1))
+    assert not torch.equal(left.volume.as_tensor(), right.volume.as_tensor())
+
+
+def test_the_volume_lies_where_the_grid_says(synthesiser, films):
+    """2.5 mm in plane and 1.5 mm in depth; the joint's centre is the in-plane origin."""
+    volume = synthesiser(films[0], side="R", steps=1).volume
+    assert volume.shape == (1, 64, 64, 50)
+    affine = volume.affine.numpy()
+    assert nib.aff2axcodes(affine) == ("I", "L", "A")
+    np.testing.assert_allclose(nib.affines.voxel_sizes(affine), [2.5, 2.5, 1.5])
+    middle = affine @ [31.5, 31.5, 24.5, 1]
+    np.testing.assert_allclose(middle[[0, 2]], 0, atol=1e-9)
+    np.testing.assert_allclose(affine @ [0, 0, 0, 1], Grid.of(image_size=64, slices=50).affine()[:, 3])
+    assert volume.min() >= 0
+    assert volume.max() <= 1
+
+
+def test_more_slices_and_single_depths_lie_inside_the_same_window(synthesiser, films):
+    many = synthesiser(films[0], side="R", slices=99, steps=1).volume
+    few = synthesiser(films[0], side="R", depths=[0.0, 0.5, 1.0], steps=1).volume
+    assert many.shape[-1] == 99
+    np.testing.assert_allclose(nib.affines.voxel_sizes(many.affine.numpy()), [2.5, 2.5, 0.75])
+    np.testing.assert_allclose(many.affine.numpy() @ [0, 0, 98, 1], few.affine.numpy() @ [0, 0, 2, 1])
+    # noise is shared between slices, so the slice at d = 0.5 is the same slice
+    torch.testing.assert_close(many[..., 49].as_tensor(), few[..., 1].as_tensor(), atol=2e-4, rtol=0)
+
+
+def test_the_sides_of_a_bilateral_film_are_two_knees(synthesiser, films):
+    right, left = (quick(synthesiser, films[0], side=side) for side in "RL")
+    assert (right.film - left.film).abs().mean() > 0.02
+    assert right.record["side"] == "R"
+    with pytest.raises(ValueError, match="--side"):
+        quick(synthesiser, films[0])
+
+
+def test_a_film_gives_the_same_volume_from_dicom_as_prepared(synthesiser, prepared, phantom_oai):
+    """Preparation and inference cut the same region: the two films agree up to 16-bit storage."""
+    item = json.loads((prepared / "dataset.json").read_text())["training"][0]
+    found = phantom_oai.glob(f"00m/*/{item['participant']}/*/*/001")
+    dicom = next(path for path in found if not path.with_name("002").exists())
+    raw = quick(synthesiser, dicom, side="R")
+    stored = quick(synthesiser, prepared / item["film"], side="R")
+    torch.testing.assert_close(raw.film.as_tensor(), stored.film.as_tensor(), atol=1e-4, rtol=0)
+
+
+def test_seed_and_samples(synthesiser, films):
+    first, again = (quick(synthesiser, films[0], side="R", seed=1).volume for _ in range(2))
+    assert torch.equal(first.as_tensor(), again.as_tensor())
+    three = quick(synthesiser, films[0], side="R", seed=1, samples=3)
+    draws = [synthesiser.network(three_film(three), slices=4, steps=1, seed=1, sample=k) for k in range(3)]
+    stack = torch.stack([(draw[0] + 1) / 2 for draw in draws])
+    torch.testing.assert_close(three.volume.as_tensor(), stack.mean(0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(three.spread.as_tensor(), stack.std(0), atol=1e-4, rtol=0)
+
+
+def three_film(result):
+    return result.film.as_tensor()[None] * 2 - 1
+
+
+def test_readings_change_the_volume_and_unknown_ones_are_refused(synthesiser, films):
+    without = quick(synthesiser, films[0], side="R").volume
+    with_grade = quick(synthesiser, films[0], readings={"XRKL": 4, "XRJSM": 3}, side="R")
+    assert (without - with_grade.volume).abs().max() > 1e-3
+    assert with_grade.record["readings"] == {"XRKL": 4, "XRJSM": 3}
+    with pytest.raises(ValueError, match="unknown reading `XRXX`"):
+        quick(synthesiser, films[0], readings={"XRXX": 1}, side="R")
+    with pytest.raises(ValueError, match="`XRKL` must be a whole grade from 0 to 4"):
+        quick(synthesiser, films[0], readings={"XRKL": 5}, side="R")
+
+
+@pytest.fixture(scope="session")
+def png(films, tmp_path_factory):
+    """A film as a picture: no spacing, no mark of its origin."""
+    dataset = pydicom.dcmread(films[0])
+    pixels = dataset.pixel_array.astype(float)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        pixels = 4095 - pixels
+    path = tmp_path_factory.mktemp("png") / "film.png"
+    Image.fromarray((pixels / 4095 * 255).astype(np.uint8)).save(path)
+    return path
+
+
+def test_phantom_weights_are_refused_on_a_film_that_may_be_real(weights, png):
+    options = {"side": "R", "spacing_mm": 1.6, "weights": weights, "root": ROOT, "slices": 2}
+    with pytest.raises(ValueError, match="accept-phantom-weights"):
+        bundle.synthesise(png, **options)
+    assert bundle.synthesise(png, accept_phantom_weights=True, **options).shape == (1, 64, 64, 2)
+
+
+def test_a_picture_gives_nearly_the_volume_of_its_dicom(weights, synthesiser, films, png):
+    from_png = Synthesiser(ROOT, weights=weights, spacing_mm=1.6)(
+        png, side="R", slices=4, steps=1, accept_phantom_weights=True
+    )
+    from_dicom = quick(synthesiser, films[0], side="R")
+    assert (from_png.film - from_dicom.film).abs().mean() < 0.02
+
+
+def run(*arguments):
+    command = [sys.executable, str(ROOT / "scripts" / "synthesise.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT.parent)
+
+
+def test_the_command_writes_marked_files_and_says_where(weights, films, tmp_path):
+    done = run(films[0], "--side", "both", "--out", tmp_path, "--weights", weights, "--slices", 3, "--samples", 2)
+    assert done.returncode == 0, done.stderr
+    for side in "RL":
+        image = nib.load(tmp_path / f"001_{side}_mri_synthetic.nii.gz")
+        assert image.shape == (64, 64, 3)
+        assert b"SYNTHETIC" in bytes(image.header["descrip"])
+        record = json.loads((tmp_path / f"001_{side}_mri_synthetic.json").read_text())
+        assert record["synthetic"] is True
+        assert record["trained_on"].startswith("synthetic-phantom")
+        assert len(record["weights_sha256"]) == 16
+        assert (tmp_path / f"001_{side}_spread_synthetic.nii.gz").is_file()
+        assert Image.open(tmp_path / f"001_{side}_mri_synthetic.png").size[0] > 500
+    listed = [Path(line) for line in done.stdout.split()]
+    assert sorted(listed) == sorted(tmp_path.iterdir())
+
+
+def bad_input(kind, films, png, weights, tmp_path):
+    """Arguments of a call that must fail, and a word of its reason."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.dcm").write_bytes(films[0].read_bytes()[:3000])
+    (tmp_path / "noise.dcm").write_bytes(bytes(range(256)) * 8)
+    film = [films[0], "--side", "R"]
+    return {
+        "missing film": ([tmp_path / "none.dcm"], "no such file"),
+        "empty folder": ([tmp_path / "empty"], "no film"),
+        "truncated DICOM": ([tmp_path / "broken.dcm", "--side", "R"], "broken.dcm"),
+        "not a film": ([tmp_path / "noise.dcm", "--side", "R"], "noise.dcm"),
+        "missing weights": ([*film, "--weights", tmp_path / "none.pt"], "make weights"),
+        "no spacing": ([png, "--side", "R"], "--spacing"),
+        "no side": ([films[0]], "--side"),
+        "unknown reading": ([*film, "--readings", "XRFOO=1"], "unknown reading"),
+        "unknown grade": ([*film, "--readings", "XRKL=9"], "0 to 4"),
+        "malformed reading": ([*film, "--readings", "XRKL"], "no such file"),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "missing film",
+        "empty folder",
+        "truncated DICOM",
+        "not a film",
+        "missing weights",
+        "no spacing",
+        "no side",
+        "unknown reading",
+        "unknown grade",
+        "malformed reading",
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(kind, films, png, weights, tmp_path, monkeypatch, capsys):
+    """The script itself, run in this process to spare the imports."""
+    arguments, reason = bad_input(kind, films, png, weights, tmp_path)
+    if "--weights" not in map(str, arguments):
+        arguments = [*arguments, "--weights", weights]
+    script = str(ROOT / "scripts" / "synthesise.py")
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    assert ended.value.code not in (0, None)
+    printed = capsys.readouterr()
+    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert reason in errors[0]
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert not printed.out.strip()
