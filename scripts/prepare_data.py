@@ -26,14 +26,14 @@ def main() -> int:
     parser.add_argument("--spacing", type=float, metavar="MM", help="pixel edge of films whose files do not say it, mm")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one a core")
     arguments = parser.parse_args()
-    options = Options(
-        image_size=arguments.size,
-        slices=arguments.slices,
-        spacing_mm=arguments.spacing,
-        visit=arguments.visit,
-        missing=arguments.missing,
-    )
     try:
+        options = Options(
+            image_size=arguments.size,
+            slices=arguments.slices,
+            spacing_mm=arguments.spacing,
+            visit=arguments.visit,
+            missing=arguments.missing,
+        )
         report = prepare(
             arguments.oai,
             arguments.out,
@@ -41,9 +41,12 @@ def main() -> int:
             workers=arguments.workers,
             say=lambda text: print(text, file=sys.stderr),
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
     counts = report["counts"]
     print(
         f"{counts['prepared']} knees prepared of {counts['pairs']} pairs; {len(report['dropped'])} drops",

@@ -89,9 +89,13 @@ def save_series(datasets: list[Dataset], folder: Path, *, reverse: bool = False)
 
 
 def save(dataset: Dataset, path: Path) -> Path:
-    """Write one DICOM file; works with pydicom 2.4 and 3."""
+    """Write one DICOM file, with pydicom 2.4 or 3."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pydicom.dcmwrite(path, dataset, write_like_original=False)
+    if pydicom.__version__.startswith("2."):
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        pydicom.dcmwrite(path, dataset, write_like_original=False)
+    else:
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
     return path
 
 
@@ -99,7 +103,6 @@ def _image(stored: np.ndarray, *, bits: int) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.is_little_endian, dataset.is_implicit_VR = True, False
     dataset.SOPInstanceUID = generate_uid()
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.Rows, dataset.Columns = stored.shape

@@ -12,19 +12,31 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from skimage.filters import gaussian, threshold_otsu
-from skimage.transform import resize, warp
 
 from bundle.geometry import FIELD_OF_VIEW_MM, FILM_MAGNIFICATION, Grid, check_side
 from bundle.keys import SIDE
-from bundle.transforms import resize_plane
+from bundle.transforms import apply_weights, axis_weights, collimated_extent
 
 SEARCH_MM = 1.0
-"""Pixel edge at which the joint is looked for."""
+"""Pixel edge at which the joint is looked for; all distances below are detector millimetres."""
 BILATERAL_WIDTH_MM = 260.0
 """A film wider than this shows both knees, unless its header says otherwise."""
-GAP_MM = 5.0
-"""Size of the dark band between condyles and plateau that is looked for, at the detector."""
-MIN_CONFIDENCE = 0.12
+SMALLEST_FILM_MM = 60.0
+GAP_REACH_MM = 7
+"""From the joint line to bone above and below it; a normal joint space is 4 to 7 mm wide."""
+COMPARTMENT_MM = (10, 31)
+"""From the leg's axis to the inner and outer end of a compartment's bearing part."""
+LARGEST_TILT_MM = 6
+"""Between the joint line's rows in the two compartments: 40 mm apart, so 8.5 degrees."""
+PLATEAU_MM = (3, 12)
+CONDYLES_MM = (-18, -6)
+"""Rows below and above the joint line where both bones are widest and no fibula is seen."""
+PLATEAU_WIDTHS_MM = (52, 104)
+USUAL_WIDTH_MM, WIDTH_SPREAD_MM = 76.0, 14.0
+LEG_GREY = 0.35
+MIN_CONFIDENCE = 0.6
+CONFIDENCE = "knee_confidence"
+"""Entry of a cut film's meta: how sure the finder was; 1 for a film that was cut before."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Knee:
 
     Args:
         row_mm, column_mm: joint centre, from the centre of the film's first pixel, at the detector.
-        confidence: contrast of the joint line against bone, about 0.2 to 1 on a knee.
+        confidence: contrast of the joint line against bone; above 1 on most knees, below 0.5 on most other pictures.
     """
 
     row_mm: float
@@ -45,45 +57,46 @@ def find_knee(film: MetaTensor, side: str) -> Knee:
     """Find the joint centre of one knee.
 
     The joint line is where a dark band lies between two bright ones on both sides of the leg's axis; the centre is the
-    middle of the tibial plateau below it. On a film of both knees the right one is in the left half.
+    middle of the plateau and condyles beside it. On a film of both knees the right one is in the left half.
 
     Args:
-        film: (1, H, W, 1), ILA axes, bright where bone is.
+        film: (1, H, W, 1), ILA axes, bright where bone is; the meta's `bilateral` is trusted where it is there.
         side: `R` or `L`.
 
     Raises:
         ValueError: if nothing on the film looks like a knee joint.
     """
-    pixels = film.as_tensor()[0, :, :, 0].double().numpy()
-    row_edge, column_edge = _edges(film)
+    check_side(side)
     name = film.meta.get("filename_or_obj", "film")
-    extent = (pixels.shape[0] * row_edge, pixels.shape[1] * column_edge)
-    if min(extent) < 60:
-        raise ValueError(f"film {name}: covers {extent[0]:.0f} x {extent[1]:.0f} mm, too little for a knee.")
-    image = resize(pixels, [max(2, round(edge / SEARCH_MM)) for edge in extent], order=1, anti_aliasing=True)
-    low, high = np.percentile(image, [1, 99.5])
-    image = np.clip((image - low) / max(high - low, 1e-9), 0, 1)
-    first = 0
+    edges = _edges(film)
+    extent = [count * edge for count, edge in zip(film.shape[1:3], edges, strict=True)]
+    if min(extent) < SMALLEST_FILM_MM or max(extent) > 2000:
+        raise ValueError(
+            f"film {name}: covers {extent[0]:.0f} x {extent[1]:.0f} mm, which is no film of a knee; is its pixel "
+            "spacing right?"
+        )
+    image = _coarse(film.as_tensor()[0, :, :, 0], extent)
+    top, left = 0, 0
+    rows, columns = collimated_extent(image)
     said = film.meta.get("bilateral")
     if said is True or (said is None and extent[1] > BILATERAL_WIDTH_MM):
-        middle = image.shape[1] // 2
-        first = 0 if check_side(side) == "R" else middle
-        image = image[:, first : first + middle]
-    smooth = gaussian(image, 1.0)
-    axis = _leg_axis(smooth)
-    scores = _joint_line_scores(smooth, axis)
-    row = int(np.argmax(scores))
-    confidence = float(scores[row])
-    if confidence < MIN_CONFIDENCE:
+        # a collimated film is halved in the middle of its field: film and field may have different middles
+        middle = (columns.start + columns.stop) // 2
+        columns = slice(columns.start, middle) if side == "R" else slice(middle, columns.stop)
+    top, left = rows.start, columns.start
+    image = image[rows, columns]
+    knee = None
+    if min(image.shape) >= SMALLEST_FILM_MM:
+        knee = _joint(gaussian(_graded(image), 1.0))
+    if knee is None or knee[2] < MIN_CONFIDENCE:
         raise ValueError(
-            f"film {name}: no knee joint found on side {side} (confidence {confidence:.2f}, expected "
-            f"{MIN_CONFIDENCE}); is it a PA film of the knee, and the side right?"
+            f"film {name}: no knee joint found for side {side} (confidence {knee[2] if knee else 0:.2f}, expected "
+            f"{MIN_CONFIDENCE}); is it a PA film of the knee with the right side and spacing?"
         )
-    column = _plateau_middle(smooth, row, axis)
     return Knee(
-        row_mm=(row + 0.5) * extent[0] / image.shape[0] - row_edge / 2,
-        column_mm=(first + column + 0.5) * SEARCH_MM - column_edge / 2,
-        confidence=confidence,
+        row_mm=(top + knee[0] + 0.5) * SEARCH_MM - edges[0] / 2,
+        column_mm=(left + knee[1] + 0.5) * SEARCH_MM - edges[1] / 2,
+        confidence=knee[2],
     )
 
 
@@ -92,47 +105,91 @@ def _edges(film: MetaTensor) -> tuple[float, float]:
     return float(np.linalg.norm(affine[:3, 0])), float(np.linalg.norm(affine[:3, 1]))
 
 
+def _coarse(pixels: torch.Tensor, extent: list[float]) -> np.ndarray:
+    """The film at `SEARCH_MM`, whole cells only."""
+    weights = {}
+    for axis, size in enumerate(extent):
+        count = pixels.shape[axis]
+        weights[axis] = axis_weights(count, size / count, int(size / SEARCH_MM), SEARCH_MM)
+    return apply_weights(pixels, weights).double().numpy()
+
+
+def _graded(image: np.ndarray) -> np.ndarray:
+    """Grey values in [0, 1] on one scale, whatever the film's exposure and tone curve.
+
+    A power brings the leg's median to `LEG_GREY`, which leaves soft tissue dark and its outline faint.
+    """
+    low, high = np.percentile(image, [1, 99.5])
+    image = np.clip((image - low) / max(high - low, 1e-9), 0, 1)
+    leg = image[image > 0.05]
+    median = float(np.median(leg)) if len(leg) else 0.5
+    return image ** np.clip(np.log(LEG_GREY) / np.log(np.clip(median, 0.02, 0.98)), 0.25, 6.0)
+
+
+def _joint(image: np.ndarray) -> tuple[float, float, float] | None:
+    """Row, column and confidence of the joint centre on an image of one leg, grey values in [0, 1]."""
+    axis = _leg_axis(image)
+    scores = _joint_line_scores(image, axis)
+    row = int(np.argmax(scores))
+    if scores[row] <= 0:
+        return None
+    centre = _middle_of_bones(image, row, axis)
+    if abs(centre - axis) > 4:  # the axis was off (a wide thigh, a marker): look again about the joint's own middle
+        scores = _joint_line_scores(image, centre)
+        row = int(np.argmax(scores))
+        centre = _middle_of_bones(image, row, centre)
+    return float(row), centre, float(scores[row])
+
+
 def _leg_axis(image: np.ndarray) -> float:
     """Column of the leg's axis: the middle of what absorbs most, over the middle rows."""
     rows = image[image.shape[0] // 5 : -image.shape[0] // 5]
-    weight = np.clip(rows - threshold_otsu(rows), 0, None).sum(0)
+    weight = np.clip(rows - threshold_otsu(rows), 0, None).sum(0) if np.ptp(rows) > 0 else np.ones(image.shape[1])
     return float((weight * np.arange(len(weight))).sum() / max(weight.sum(), 1e-9))
 
 
 def _joint_line_scores(image: np.ndarray, axis: float) -> np.ndarray:
-    """How much each row looks like the joint line: dark against 7 mm above and below, in both compartments."""
-    reach = round(GAP_MM * 1.5)
+    """How much each row looks like the joint line: darker than above and below, in both compartments."""
     scores = np.zeros(image.shape[0])
-    compartments = []
+    valleys = []
     for sign in (-1, 1):
-        columns = (axis + sign * np.arange(10, 31)).round().astype(int)
+        columns = np.round(axis + sign * np.arange(*COMPARTMENT_MM)).astype(int)
         columns = columns[(columns >= 0) & (columns < image.shape[1])]
         if not len(columns):
             return scores
-        # the gap is thinner than 5 mm in a narrowed compartment, so the darkest of each column counts
         band = image[:, columns]
-        above, below = np.roll(band, reach, axis=0), np.roll(band, -reach, axis=0)
-        compartments.append((np.minimum(above, below) - band).mean(1))
-    valley = 0.75 * np.mean(compartments, axis=0) + 0.25 * np.min(compartments, axis=0)
-    valley = gaussian(valley, 1.0)
-    bright = gaussian(image[:, max(0, round(axis) - 30) : round(axis) + 31].mean(1), 6.0)
-    margin = max(reach + 1, image.shape[0] // 8)
-    scores[margin:-margin] = (valley / max(bright.max(), 1e-9) * 6)[margin:-margin]
-    return scores
+        above, below = np.roll(band, GAP_REACH_MM, axis=0), np.roll(band, -GAP_REACH_MM, axis=0)
+        valleys.append(gaussian((np.minimum(above, below) - band).mean(1), 1.0))
+    margin = max(GAP_REACH_MM + 1, image.shape[0] // 8)
+    inside = slice(margin, image.shape[0] - margin)
+    for tilt in range(-LARGEST_TILT_MM, LARGEST_TILT_MM + 1):
+        left, right = np.roll(valleys[0], tilt // 2), np.roll(valleys[1], tilt // 2 - tilt)
+        # a narrowed compartment has a shallow valley, so the better one leads
+        score = (0.5 * (left + right) + 0.25 * (np.minimum(left, right) - np.maximum(left, right) / 2)) * (
+            1 - 0.03 * abs(tilt)
+        )
+        scores[inside] = np.maximum(scores[inside], score[inside])
+    legs = image[:, max(0, round(axis) - COMPARTMENT_MM[1]) : round(axis) + COMPARTMENT_MM[1]].mean(1)
+    return scores * 6 / max(float(gaussian(legs, 6.0).max()), 1e-9)
 
 
-def _plateau_middle(image: np.ndarray, row: int, axis: float) -> float:
-    """Middle of the tibial plateau just below the joint line."""
-    profile = image[row + 4 : row + 13].mean(0)
-    left, right = max(0, round(axis) - 60), min(len(profile), round(axis) + 61)
-    slope = np.gradient(gaussian(profile, 1.5))[left:right]
-    centre = round(axis) - left
-    # the plateau's margins are the steepest rise left of the axis and the steepest fall right of it
-    inner = 15
-    rise = int(np.argmax(slope[: max(1, centre - inner)]))
-    fall = centre + inner + int(np.argmin(slope[centre + inner :])) if centre + inner < len(slope) else centre
-    middle = left + (rise + fall) / 2
-    return middle if abs(middle - axis) < 25 and 40 < fall - rise < 115 else axis
+def _middle_of_bones(image: np.ndarray, row: int, axis: float) -> float:
+    """Middle between the outer margins of plateau and condyles, the steepest pair of edges at a knee's width."""
+    bands = [image[max(0, row + first) : row + last] for first, last in (PLATEAU_MM, CONDYLES_MM)]
+    profile = np.mean([band.mean(0) for band in bands if len(band)], axis=0)
+    slope = np.gradient(gaussian(profile, 1.5))
+    columns = np.arange(len(profile))
+    reach = PLATEAU_WIDTHS_MM[1] // 2 + 14
+    rise = np.where((columns < axis - 12) & (columns > axis - reach), np.clip(slope, 0, None), 0)
+    fall = np.where((columns > axis + 12) & (columns < axis + reach), np.clip(-slope, 0, None), 0)
+    width = columns[None] - columns[:, None]
+    allowed = (width >= PLATEAU_WIDTHS_MM[0]) & (width <= PLATEAU_WIDTHS_MM[1])
+    usual = np.exp(-(((width - USUAL_WIDTH_MM) / WIDTH_SPREAD_MM) ** 2) / 2)
+    pairs = np.where(allowed, np.sqrt(rise[:, None] * fall[None]) * usual, 0)
+    if pairs.max() <= 0:
+        return axis
+    left, right = np.unravel_index(int(np.argmax(pairs)), pairs.shape)
+    return float(left + right) / 2
 
 
 class CropKnee:
@@ -146,10 +203,12 @@ class CropKnee:
     """
 
     def __init__(self, image_size: int) -> None:
-        self.grid = Grid.of(image_size=image_size, slices=50)
+        if image_size < 1:
+            raise ValueError(f"`image_size` must be positive, got {image_size}.")
+        self.grid = Grid.of(image_size=image_size, slices=1)
 
     def __call__(self, film: MetaTensor, side: str | None) -> MetaTensor:
-        """(1, H, W, 1) to (1, image_size, image_size, 1), joint centre at the origin; zero where the film ends.
+        """(1, H, W, 1) to (1, image_size, image_size, 1), joint centre at the origin; the darkest where the film ends.
 
         Raises:
             ValueError: if the side is not known, or no knee is found.
@@ -158,34 +217,26 @@ class CropKnee:
         if side is None:
             raise ValueError(f"film {name}: neither the header nor the request says which knee; give --side R or L.")
         check_side(side)
-        size = self.grid.rows
-        row_edge, column_edge = _edges(film)
-        if film.meta.get("prepared") or _covers_the_field(film):
-            pixels = resize_plane(film.as_tensor().float().permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+        if film.ndim != 4 or film.shape[0] != 1 or film.shape[3] != 1:
+            raise ValueError(f"film {name}: must have shape (1, H, W, 1), got {tuple(film.shape)}.")
+        edges, counts = _edges(film), film.shape[1:3]
+        extents = [count * edge for count, edge in zip(counts, edges, strict=True)]
+        meta = {key: value for key, value in film.meta.items() if key != "affine"}
+        if all(abs(extent - FIELD_OF_VIEW_MM) <= 0.5 * edge for extent, edge in zip(extents, edges, strict=True)):
+            starts, fields, meta[CONFIDENCE] = (0.0, 0.0), tuple(extents), 1.0
         else:
             knee = find_knee(film, side)
-            pixels = self._cut(film, knee, row_edge, column_edge)
-            film.meta["knee_confidence"] = knee.confidence
-        result = MetaTensor(pixels.contiguous(), meta=dict(film.meta))
-        result.affine = torch.from_numpy(self.grid.film_affine())
-        return result
-
-    def _cut(self, film: MetaTensor, knee: Knee, row_edge: float, column_edge: float) -> torch.Tensor:
+            field = FIELD_OF_VIEW_MM * FILM_MAGNIFICATION
+            centres = (knee.row_mm + edges[0] / 2, knee.column_mm + edges[1] / 2)
+            starts, fields, meta[CONFIDENCE] = tuple(at - field / 2 for at in centres), (field, field), knee.confidence
         size = self.grid.rows
-        edge = self.grid.spacing_mm * FILM_MAGNIFICATION
-        # sampled finer than the film first, then averaged: nothing aliases
-        oversampling = max(1, int(np.ceil(edge / min(row_edge, column_edge))))
-        count = size * oversampling
-        offset = (np.arange(count) + 0.5) / oversampling * edge - size * edge / 2
-        rows, columns = (knee.row_mm + offset) / row_edge, (knee.column_mm + offset) / column_edge
-        pixels = film.as_tensor()[0, :, :, 0].double().numpy()
-        sampled = warp(pixels, np.stack(np.meshgrid(rows, columns, indexing="ij")), order=1, cval=pixels.min())
-        return resize_plane(torch.from_numpy(sampled).float()[None, None], size)[0][..., None]
-
-
-def _covers_the_field(film: MetaTensor) -> bool:
-    extents = (film.shape[1] * _edges(film)[0], film.shape[2] * _edges(film)[1])
-    return all(abs(extent - FIELD_OF_VIEW_MM) < 0.5 * max(_edges(film)) for extent in extents)
+        weights = {
+            axis + 1: axis_weights(counts[axis], edges[axis], size, fields[axis] / size, starts[axis])
+            for axis in (0, 1)
+        }
+        pixels = film.as_tensor().float()
+        cut = apply_weights(pixels, weights, fill=float(pixels.min()))
+        return MetaTensor(cut, affine=torch.from_numpy(self.grid.film_affine()), meta=meta)
 
 
 class CropKneed(MapTransform):

@@ -8,6 +8,7 @@ from bundle.transforms.array import (
     NormaliseVolume,
     RestoreSide,
     ToGrid,
+    collimated_extent,
 )
 from bundle.transforms.dictionary import (
     CanonicalSided,
@@ -41,6 +42,7 @@ __all__ = [
     "ToGridd",
     "apply_weights",
     "axis_weights",
+    "collimated_extent",
     "place_volume",
     "resize_plane",
 ]

@@ -98,11 +98,7 @@ def collimated_field(pixels: np.ndarray) -> np.ndarray:
     Returns:
         (N,), at least a tenth of them.
     """
-    spread = np.subtract(*np.percentile(pixels, [99, 1]))
-    rows, columns = (np.subtract(*np.percentile(pixels, [95, 5], axis=axis)) > 0.01 * spread for axis in (1, 0))
-    field = pixels
-    if rows.any() and columns.any():
-        field = pixels[_extent(rows), _extent(columns)]
+    field = pixels[collimated_extent(pixels)]
     kept = np.ones(field.shape, bool)
     for extreme in (field.min(), field.max()):
         at_extreme = field == extreme
@@ -111,9 +107,15 @@ def collimated_field(pixels: np.ndarray) -> np.ndarray:
     return field[kept] if kept.mean() > 0.1 else field.ravel()
 
 
-def _extent(flags: np.ndarray) -> slice:
-    where = np.flatnonzero(flags)
-    return slice(int(where[0]), int(where[-1]) + 1)
+def collimated_extent(pixels: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns that are not flat borders (collimator, padding); all of them if every one is flat."""
+    spread = np.subtract(*np.percentile(pixels, [99, 1]))
+    extent = []
+    for axis in (1, 0):
+        varies = np.flatnonzero(np.subtract(*np.percentile(pixels, [97, 3], axis=axis)) > 0.01 * spread)
+        first, last = (varies[0], varies[-1]) if len(varies) else (0, pixels.shape[1 - axis] - 1)
+        extent.append(slice(int(first), int(last) + 1))
+    return extent[0], extent[1]
 
 
 class NormaliseVolume(Transform):
