@@ -27,14 +27,15 @@ class ParameterAverage:
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
 
-    def attach(self, trainer: Engine) -> None:
-        """Update after every optimiser step."""
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.update())
+    def attach(self, trainer: Engine, evaluator: Engine | None = None) -> None:
+        """Update after every optimiser step, and evaluate with the averages in place of the parameters.
 
-    def attach_evaluator(self, evaluator: Engine) -> None:
-        """Evaluate with the averages in place of the parameters."""
-        evaluator.add_event_handler(Events.STARTED, lambda _: self.swap_in())
-        evaluator.add_event_handler(Events.COMPLETED, lambda _: self.swap_out())
+        A step of the run list calls this: MONAI's property check reads `train::handlers` as dictionaries alone.
+        """
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.update())
+        if evaluator is not None:
+            evaluator.add_event_handler(Events.STARTED, lambda _: self.swap_in())
+            evaluator.add_event_handler(Events.COMPLETED, lambda _: self.swap_out())
 
     @torch.no_grad()
     def update(self) -> None:
