@@ -120,7 +120,9 @@ class LatentDataset(Dataset):
         autoencoder = self.network.autoencoder.eval()
         device = self.network.scale_factor.device
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
+        for left in path.parent.glob(f".{path.stem}.*"):  # of a run that was killed while it encoded
+            left.unlink()
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npy")
         stored: np.memmap | None = None
         for knee in tqdm(range(len(self.volumes)), desc="latents", unit="knee"):
             slices = as_plain(self.volumes[knee][MRI]).float()[0].permute(2, 0, 1)[:, None]
