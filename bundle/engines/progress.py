@@ -30,14 +30,13 @@ class Progress:
         trainer.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
 
     def start(self, trainer: Engine) -> None:
-        """Open the bar where the training stands."""
+        """Open the bar."""
         total = trainer.state.max_epochs * trainer.state.epoch_length
         self.bar = tqdm(total=total, desc=self.stage, unit="step", disable=idist.get_rank() != 0)
-        self.bar.update(trainer.state.epoch * trainer.state.epoch_length)
 
-    def advance(self, _: Engine) -> None:
-        """Count a step."""
-        self.bar.update()
+    def advance(self, trainer: Engine) -> None:
+        """Move the bar to the trainer's step, which a resumed training does not count from 0."""
+        self.bar.update(trainer.state.iteration - self.bar.n)
 
     def describe(self, trainer: Engine) -> None:
         """Show epoch and loss."""
