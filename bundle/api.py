@@ -56,7 +56,9 @@ def load(
         ValueError: if the weights do not fit.
     """
     weights = Path(weights) if weights else Path(root) / "models" / "model.pt"
-    return load_weights(_parser(root, weights=weights).get_parsed_content("network_def"), weights).to(device)
+    network: FilmToVolume = _parser(root, weights=weights).get_parsed_content("network_def")
+    load_weights(network, weights)
+    return network.to(device)
 
 
 def synthesise(
@@ -170,7 +172,7 @@ class Synthesiser:
             )
         batch = image.as_tensor()[None].to(self.device)
         vector = torch.as_tensor(knee[READINGS])[None].to(self.device)
-        total = total_square = 0.0
+        total = total_square = torch.zeros((), dtype=torch.float64)
         for sample in range(samples):
             drawn = self.network(
                 batch,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from torch import Tensor
 
+Image = TypeVar("Image", np.ndarray, Tensor)
 AXES = "ILA"
 """Array axes run inferior-wards (rows), leftwards (columns), anterior-wards (slices)."""
 SIDES = ("R", "L")
@@ -120,7 +123,7 @@ def check_side(side: str) -> str:
     return side
 
 
-def mirror_columns(array, *, columns_dim: int):
+def mirror_columns(array: Image, *, columns_dim: int) -> Image:
     """Reverse the columns: a left knee becomes a right one, or back; the affine is kept (design.md 9).
 
     Args:

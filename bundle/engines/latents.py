@@ -14,11 +14,12 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.utils import optional_import
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from bundle.engines.slices import as_plain
 from bundle.keys import FILM, MRI, READINGS
+from bundle.networks import FilmToVolume
 
 tqdm, _ = optional_import("tqdm", name="tqdm")
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class LatentDataset(Dataset):
     def __init__(
         self,
         volumes: Sequence,
-        network: nn.Module,
+        network: FilmToVolume,
         *,
         data: Sequence[dict[str, Any]],
         folder: str,
@@ -75,13 +76,12 @@ class LatentDataset(Dataset):
         return len(self.volumes) * self.slices_per_volume
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if self.moments is None:
-            self.prepare()
+        moments = self.moments if self.moments is not None else self.prepare()
         rng = np.random.default_rng([self.seed, self.epoch, index, 2])
         knee = index // self.slices_per_volume
-        item, moments = self.volumes[knee], self.moments[knee]
-        position = int(rng.integers(len(moments)))
-        mean, sd = np.split(moments[position].astype(np.float32), 2)
+        item, slices = self.volumes[knee], moments[knee]
+        position = int(rng.integers(len(slices)))
+        mean, sd = np.split(slices[position].astype(np.float32), 2)
         scale = float(self.network.scale_factor)
         clean = scale * (mean + sd * rng.standard_normal(mean.shape, dtype=np.float32))
         readings = torch.as_tensor(item[READINGS], dtype=torch.float32)
@@ -91,15 +91,19 @@ class LatentDataset(Dataset):
             "latent": torch.from_numpy(clean),
             "noise": torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)),
             "time": torch.tensor(self.network.schedule.draw_time(rng), dtype=torch.float32),
-            "depth": torch.tensor(self.network.grid.depths(len(moments))[position], dtype=torch.float32),
+            "depth": torch.tensor(self.network.grid.depths(len(slices))[position], dtype=torch.float32),
             READINGS: readings,
             "film_latent": self.film_latents[knee],
             FILM: as_plain(item[FILM]).float(),
         }
 
     @torch.no_grad()
-    def prepare(self) -> None:
-        """Encode the training set, or find it encoded; set the network's `scale_factor`."""
+    def prepare(self) -> np.ndarray:
+        """Encode the training set, or find it encoded; set the network's `scale_factor`.
+
+        Returns:
+            posterior mean and standard deviation of every slice, (knees, S, 2 C, h, w).
+        """
         path = self.folder / f"latents-{self._fingerprint()}.npy"
         with idist.one_rank_first():
             if not path.is_file():
@@ -115,6 +119,7 @@ class LatentDataset(Dataset):
         films = [as_plain(self.volumes[knee][FILM]).float()[None].to(device) for knee in range(len(self.volumes))]
         self.film_latents = torch.cat([self.network.encode_film(film) for film in films]).cpu()
         logger.info(f"{len(films)} knees as latents, scale factor {float(self.network.scale_factor):.4f}")
+        return self.moments
 
     def _encode(self, path: Path) -> None:
         autoencoder = self.network.autoencoder.eval()

@@ -31,7 +31,7 @@ class Progress:
 
     def start(self, trainer: Engine) -> None:
         """Open the bar."""
-        total = trainer.state.max_epochs * trainer.state.epoch_length
+        total = (trainer.state.max_epochs or 0) * (trainer.state.epoch_length or 0)
         self.bar = tqdm(total=total, desc=self.stage, unit="step", disable=idist.get_rank() != 0)
 
     def advance(self, trainer: Engine) -> None:

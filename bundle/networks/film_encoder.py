@@ -21,6 +21,9 @@ class FilmEncoder(nn.Module):
         Liu et al., "Zero-1-to-3", ICCV 2023, section 3.2: CLIP embedding through a linear layer.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         *,

@@ -83,6 +83,11 @@ class FilmToVolume(nn.Module):
         scale_film_latent: whether the concatenated film latent is scaled as the slices' is (the paper's is not).
     """
 
+    scale_factor: Tensor
+    grid_description: Tensor
+    grade_description: Tensor
+    trained_on: Tensor
+
     def __init__(
         self,
         *,
@@ -159,8 +164,9 @@ class FilmToVolume(nn.Module):
         positions_mm = depths.cpu().double().numpy() * (self.grid.slices - 1) * self.grid.slice_spacing_mm
         film_latent = self.encode_film(film)
         context = self.denoiser.film_encoder(film)
+        channels, height, width = film_latent.shape[1:]
         noise = slice_noise(
-            tuple(film_latent.shape[1:]),
+            (channels, height, width),
             positions_mm,
             seed=seed,
             sample=sample,

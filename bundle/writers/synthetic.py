@@ -46,7 +46,8 @@ def write_synthetic(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     affine = volume.affine.numpy()
-    spacing = tuple(float(np.linalg.norm(affine[:3, axis])) for axis in range(3))
+    rows, columns, slices = (float(np.linalg.norm(affine[:3, axis])) for axis in range(3))
+    spacing = (rows, columns, slices)
     target = folder / f"{stem}_mri_synthetic.nii.gz"
     files = [write_nifti(volume.numpy()[0], affine, target, description=MARK)]
     if spread is not None:
