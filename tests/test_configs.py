@@ -106,7 +106,7 @@ def test_monai_verifies_the_networks_input_and_output():
 
 
 @pytest.mark.parametrize(
-    ("names", "what", "reason"), [(("train",), "training", "make data"), (("inference",), None, "dataset.json")]
+    ("names", "what", "reason"), [(("train",), "training", "make data"), (("inference",), None, "make data")]
 )
 def test_a_command_without_data_ends_with_one_line(tmp_path, names, what, reason):
     command = ["-m", "monai.bundle", "run", *([what] if what else [])]
