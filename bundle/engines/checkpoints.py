@@ -7,16 +7,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from monai.handlers import CheckpointLoader, CheckpointSaver
+from ignite.handlers import Checkpoint, DiskSaver
+from monai.handlers import CheckpointLoader
 
 logger = logging.getLogger(__name__)
+KEPT = 2
 
 
 class EpochCheckpoints:
     """Save after every epoch, and go on from the newest checkpoint of the folder.
 
-    MONAI's saver and loader do the work (files appear whole, loading runs nothing); this finds the newest file.
+    Ignite's saver writes to a temporary name and renames; MONAI's does not, and a training that was killed while it
+    saved could not be resumed. MONAI's loader runs nothing that a file may hold.
 
     Args:
         folder: where the checkpoints are; the last two are kept.
@@ -29,23 +33,38 @@ class EpochCheckpoints:
     def attach(self, trainer: Engine) -> None:
         """Attach saving, and resuming when the trainer starts."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        saver = CheckpointSaver(
-            save_dir=str(self.folder), save_dict=self.objects, file_prefix="", save_interval=1, n_saved=2
+        saver = Checkpoint(
+            self.objects,
+            DiskSaver(str(self.folder), atomic=True, create_dir=True, require_empty=False),
+            filename_pattern="epoch={global_step}.{ext}",
+            global_step_transform=lambda engine, _: engine.state.epoch,
+            n_saved=None,
         )
-        saver.attach(trainer)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, saver)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.forget)
         trainer.add_event_handler(Events.STARTED, self.resume)
+
+    def forget(self, _: Engine) -> None:
+        """Delete all but the newest checkpoints, those of an interrupted run included."""
+        if idist.get_rank() == 0:
+            for old in _by_epoch(self.folder)[:-KEPT]:
+                old.unlink()
 
     def resume(self, trainer: Engine) -> None:
         """Load the newest checkpoint, if there is one."""
         newest = newest_checkpoint(self.folder)
         if newest is not None:
-            CheckpointLoader(str(newest), self.objects, map_location={}).__call__(trainer)
+            CheckpointLoader(str(newest), self.objects, map_location={})(trainer)
             logger.info(f"resumed from {newest} after epoch {trainer.state.epoch}")
 
 
 def newest_checkpoint(folder: str | Path) -> Path | None:
     """The checkpoint of the highest epoch in `folder`, or None."""
-    found = [
-        (int(match[1]), path) for path in Path(folder).glob("*.pt") if (match := re.search(r"epoch=(\d+)", path.name))
-    ]
-    return max(found)[1] if found else None
+    found = _by_epoch(Path(folder))
+    return found[-1] if found else None
+
+
+def _by_epoch(folder: Path) -> list[Path]:
+    """Checkpoints from the first epoch to the last."""
+    matches = [(re.fullmatch(r"epoch=(\d+)\.pt", path.name), path) for path in folder.glob("*.pt")]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]

@@ -1,6 +1,7 @@
 """Parts of training: what is drawn is a function of (seed, epoch, item), and an interruption changes nothing."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -176,3 +177,21 @@ def test_learning_rate_rises_then_falls():
     assert factor(9) > 0.95
     assert factor(100) == pytest.approx(0.1)
     assert warm_up_then_cosine(10, 100, final=1.0)(70) == 1.0
+
+
+def test_a_checkpoint_appears_whole_or_not_at_all(knees, small_network, tmp_path, monkeypatch):
+    """A training that dies while it saves must leave nothing that a resumed one would load."""
+    train(small_network, knees, tmp_path, 1)
+    folder = tmp_path / "checkpoints"
+
+    def die(state, file, *_, **__):
+        Path(file if isinstance(file, Path) else file.name).write_bytes(b"half a checkpoint")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(small_network, knees, tmp_path, 2)
+    assert newest_checkpoint(folder).name == "epoch=1.pt"
+    train(small_network, knees, tmp_path, 4)
+    assert sorted(path.name for path in folder.glob("*.pt")) == ["epoch=3.pt", "epoch=4.pt"]
