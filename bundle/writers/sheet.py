@@ -35,7 +35,7 @@ def write_sheet(
     extent = [edge * count for edge, count in zip(spacing_mm, volume.shape, strict=True)]
     tiles = [("film", film, extent[1] / extent[0])]
     tiles += [(f"slice {index + 1} of {slices}", volume[:, :, index], extent[1] / extent[0]) for index in chosen]
-    tiles.append(("sagittal, anterior to the right", volume[:, width // 3, :], extent[2] / extent[0]))
+    tiles.append(("sagittal, anterior to the left", volume[:, width // 3, ::-1], extent[2] / extent[0]))
     # rows of an axial picture run from anterior to posterior, as radiologists look at it
     tiles.append(("axial, anterior up", volume[height // 2, :, ::-1].T, extent[1] / extent[2]))
     columns = 8
