@@ -129,8 +129,10 @@ class Synthesiser:
         spacing_mm: float | None = None,
     ) -> None:
         self.weights = Path(weights) if weights else Path(root) / "models" / "model.pt"
-        self.network = load(root, device, weights=self.weights)
         parser = _parser(root, weights=self.weights)
+        self.network: FilmToVolume = parser.get_parsed_content("network_def")
+        load_weights(self.network, self.weights).to(device)
+        self.weights_sha256 = weights_hash(self.weights)
         parser["film_spacing_mm"] = spacing_mm
         self.preprocessing: Compose = parser.get_parsed_content("film_preprocessing")
         self.version: str = ConfigParser.load_config_file(str(Path(root) / "configs" / "metadata.json"))["version"]
@@ -208,7 +210,7 @@ class Synthesiser:
             "steps": steps or self.network.sampling_steps,
             "schedule": type(self.network.schedule).__name__,
             "bundle_version": self.version,
-            "weights_sha256": weights_hash(self.weights),
+            "weights_sha256": self.weights_sha256,
             "trained_on": trained_on,
         }
         return Synthesis(place(mean), spread, (shown + 1) / 2, record)

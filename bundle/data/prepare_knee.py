@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from bundle.geometry import FIELD_OF_VIEW_MM, SLICE_WINDOW
 from bundle.readings import check_policy, grade_table
 from bundle.transforms import LoadFilm, NormaliseFilm, NormaliseVolume, apply_weights, axis_weights
 from bundle.transforms.film_files import PHANTOM_MARK, PREPARED_MARK
-from bundle.writers import write_nifti
+from bundle.writers import whole, write_nifti
 
 FILMS, VOLUMES = "films", "volumes"
 MIN_COVERAGE = 0.8
@@ -182,9 +181,8 @@ def resample_series(
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _recorded(record: Path) -> str | None:

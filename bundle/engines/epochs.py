@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+
+from bundle.writers import whole
 
 
 class EpochToDataset:
@@ -73,12 +74,10 @@ class LossLog:
                 rows = [row for row in csv.DictReader(file) if not self._redone(row, trainer.state.epoch)]
         rows.append({"stage": self.stage, "epoch": trainer.state.epoch, "iterations": self.count, "loss": repr(mean)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with temporary.open("w", newline="") as file:
+        with whole(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self.path)
 
     def _redone(self, row: dict[str, str], epoch: int) -> bool:
         return row["stage"] == self.stage and int(row["epoch"]) >= epoch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import ignite.distributed as idist
 from monai.bundle import ConfigParser
 from monai.utils import optional_import
+
+from bundle.writers import whole
 
 parse_value, _ = optional_import("fire.parser", name="DefaultParseValue")
 
@@ -54,6 +55,5 @@ def record_config(path: str) -> None:
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(config, indent=4) + "\n")
-    os.replace(temporary, target)
+    with whole(target) as temporary:
+        temporary.write_text(json.dumps(config, indent=4) + "\n")

@@ -3,5 +3,6 @@
 from bundle.writers.nifti import write_nifti
 from bundle.writers.sheet import write_sheet
 from bundle.writers.synthetic import MARK, SaveSyntheticd, stem_of, write_synthetic
+from bundle.writers.whole import whole
 
-__all__ = ["MARK", "SaveSyntheticd", "stem_of", "write_nifti", "write_sheet", "write_synthetic"]
+__all__ = ["MARK", "SaveSyntheticd", "stem_of", "whole", "write_nifti", "write_sheet", "write_synthetic"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+
+from bundle.writers.whole import whole
 
 LEVELS = 65535
 
@@ -33,7 +34,6 @@ def write_nifti(values: np.ndarray, affine: np.ndarray, path: str | Path, *, des
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode()[:79]
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    nib.save(image, temporary)
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        nib.save(image, temporary)
     return path

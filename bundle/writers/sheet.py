@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from monai.utils import optional_import
+
+from bundle.writers.whole import whole
 
 Image, _ = optional_import("PIL.Image")
 ImageDraw, _ = optional_import("PIL.ImageDraw")
@@ -50,7 +51,6 @@ def write_sheet(
         sheet.paste(grey, (left + (TILE - size[0]) // 2, top + 14 + (TILE - size[1]) // 2))
         draw.text((left + 3, top), label, fill=200)
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    sheet.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        sheet.save(temporary, format="PNG")
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from bundle.geometry import AXES
 from bundle.keys import FILM, MIRRORED
 from bundle.writers.nifti import write_nifti
 from bundle.writers.sheet import write_sheet
+from bundle.writers.whole import whole
 
 MARK = "SYNTHETIC, NOT FOR DIAGNOSIS"
 
@@ -111,7 +111,6 @@ def stem_of(name: str) -> str:
 
 
 def _write_json(content: Mapping[str, Any], path: Path) -> Path:
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
     return path

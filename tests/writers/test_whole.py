@@ -1,0 +1,17 @@
+"""Files are complete or absent."""
+
+import pytest
+
+from bundle.writers import whole
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "volume.nii.gz"
+    with whole(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert temporary.name.endswith(".nii.gz")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
