@@ -14,6 +14,7 @@ import numpy as np
 from bundle.geometry import SIDES, check_side
 from bundle.phantom.population import Covariates, derive_kl, sample_covariates, sample_readings
 from bundle.phantom.streams import stream
+from bundle.phantom.worlds import NATURAL, World
 from bundle.readings import grade_table
 
 COMPARTMENTS = ("medial", "lateral")
@@ -141,12 +142,14 @@ class Person:
     Args:
         seed: of the cohort; index: in it. Renderers draw texture and noise from these.
         knees: `R` and `L`.
+        world: the statistics of pose, exposure, scanner and shape they were drawn from.
     """
 
     seed: int
     index: int
     covariates: Covariates
     knees: Mapping[str, Knee]
+    world: World = NATURAL
 
 
 def sample_person(
