@@ -1,0 +1,38 @@
+"""The benchmark command says what it measured."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments):
+    command = [sys.executable, "scripts/benchmark.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_preparation_s_stages_are_found_and_add_up_to_no_more_than_the_whole():
+    """Each stage is looked up by its function's name: one that is renamed would show as 0."""
+    done = run("prepare", "--knees", "1", "--size", "64")
+    assert done.returncode == 0, done.stderr
+    assert "1 knees" in done.stdout
+    shares = [float(share) for share in re.findall(r"([\d.]+) %", done.stdout)]
+    assert len(shares) == 5
+    assert min(shares) > 0
+    assert sum(shares) <= 100
+
+
+def test_phantom_s_stages_are_timed():
+    done = run("phantom", "--knees", "1", "--size", "test")
+    assert done.returncode == 0, done.stderr
+    seconds = [float(value) for value in re.findall(r"  ([\d.]+)\n", done.stdout)]
+    assert len(seconds) == 6
+    assert max(seconds) > 0.02
+
+
+def test_no_knee_is_an_error():
+    done = run("phantom", "--knees", "0")
+    assert done.returncode == 2
+    assert "--knees must be 1 or more, got 0" in done.stderr
