@@ -1,195 +1,65 @@
-"""Find the knee on a film by image analysis, and cut the region of interest in millimetres."""
+"""Cut one knee out of a film: find it by the network, else by image analysis, and cut in millimetres."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from skimage.filters import gaussian, threshold_otsu
 
+from bundle.data.joint_line import Knee, find_joint, pixel_edges
+from bundle.data.landmarks import CONFIDENT, LandmarkMaps
 from bundle.geometry import FIELD_OF_VIEW_MM, FILM_MAGNIFICATION, Grid, check_side
 from bundle.keys import SIDE
-from bundle.transforms import apply_weights, axis_weights, collimated_extent
+from bundle.networks.knee_finder import KneeFinder
+from bundle.transforms import apply_weights, axis_weights
 
-SEARCH_MM = 1.0
-"""Pixel edge at which the joint is looked for; all distances below are detector millimetres."""
-BILATERAL_WIDTH_MM = 260.0
-"""A film wider than this shows both knees, unless its header says otherwise."""
-SMALLEST_FILM_MM = 60.0
-GAP_REACH_MM = 7
-"""From the joint line to bone above and below it; a normal joint space is 4 to 7 mm wide."""
-COMPARTMENT_MM = (10, 31)
-"""From the leg's axis to the inner and outer end of a compartment's bearing part."""
-LARGEST_TILT_MM = 6
-"""Between the joint line's rows in the two compartments: 40 mm apart, so 8.5 degrees."""
-PLATEAU_MM = (3, 12)
-CONDYLES_MM = (-18, -6)
-"""Rows below and above the joint line where both bones are widest and no fibula is seen."""
-PLATEAU_WIDTHS_MM = (52, 104)
-USUAL_WIDTH_MM, WIDTH_SPREAD_MM = 76.0, 14.0
-LEG_GREY = 0.35
-MIN_CONFIDENCE = 0.6
 CONFIDENCE = "knee_confidence"
 """Entry of a cut film's meta: how sure the finder was; 1 for a film that was cut before."""
+_NOT_RULED_OUT = 0.1
+"""Probability that the network must leave to a place that image analysis found."""
 
 
-@dataclass(frozen=True)
-class Knee:
-    """A knee on a film.
-
-    Args:
-        row_mm, column_mm: joint centre, from the centre of the film's first pixel, at the detector.
-        confidence: contrast of the joint line against bone; above 1 on most knees, below 0.5 on most other pictures.
-    """
-
-    row_mm: float
-    column_mm: float
-    confidence: float
-
-
-def find_knee(film: MetaTensor, side: str) -> Knee:
+def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> Knee:
     """Find the joint centre of one knee.
 
-    The joint line is where a dark band lies between two bright ones on both sides of the leg's axis; the centre is the
-    middle of the plateau and condyles beside it. On a film of both knees the right one is in the left half.
+    The network's answer counts where it is sure and its landmarks fit a knee. Else image analysis is asked, whose
+    answer counts where the network does not rule it out.
 
     Args:
-        film: (1, H, W, 1), ILA axes, bright where bone is; the meta's `bilateral` is trusted where it is there.
+        film: (1, H, W, 1), ILA axes, bright where bone is.
         side: `R` or `L`.
+        finder: the network; None leaves it to image analysis alone.
 
     Raises:
-        ValueError: if nothing on the film looks like a knee joint.
+        ValueError: if nothing on the film looks like that knee, or it has been replaced by an implant.
     """
     check_side(side)
+    if finder is None:
+        return find_joint(film, side)
     name = film.meta.get("filename_or_obj", "film")
-    edges = _edges(film)
-    extent = [count * edge for count, edge in zip(film.shape[1:3], edges, strict=True)]
-    if min(extent) < SMALLEST_FILM_MM or max(extent) > 2000:
+    maps = LandmarkMaps.of(film, finder)
+    if maps.implant(side) > CONFIDENT:
+        raise ValueError(f"film {name}: the knee of side {side} is replaced by an implant, which hides the joint.")
+    found = maps.knee(side)
+    if found is not None:
+        return found
+    try:
+        guess = find_joint(film, side)
+    except ValueError:
+        guess = None
+    if guess is None or maps.near(guess, side) < _NOT_RULED_OUT:
+        other = "L" if side == "R" else "R"
+        shown = f"; it shows a knee of side {other}" if maps.knee(other) is not None else ""
         raise ValueError(
-            f"film {name}: covers {extent[0]:.0f} x {extent[1]:.0f} mm, which is no film of a knee; is its pixel "
-            "spacing right?"
+            f"film {name}: no knee joint found for side {side}{shown}; is it an upright PA film of the knee with the "
+            "right side and spacing?"
         )
-    image = _coarse(film.as_tensor()[0, :, :, 0], extent)
-    top, left = 0, 0
-    rows, columns = collimated_extent(image)
-    said = film.meta.get("bilateral")
-    if said is True or (said is None and extent[1] > BILATERAL_WIDTH_MM):
-        # a collimated film is halved in the middle of its field: film and field may have different middles
-        middle = (columns.start + columns.stop) // 2
-        columns = slice(columns.start, middle) if side == "R" else slice(middle, columns.stop)
-    top, left = rows.start, columns.start
-    image = image[rows, columns]
-    knee = None
-    if min(image.shape) >= SMALLEST_FILM_MM:
-        knee = _joint(gaussian(_graded(image), 1.0))
-    if knee is None or knee[2] < MIN_CONFIDENCE:
-        raise ValueError(
-            f"film {name}: no knee joint found for side {side} (confidence {knee[2] if knee else 0:.2f}, expected "
-            f"{MIN_CONFIDENCE}); is it a PA film of the knee with the right side and spacing?"
-        )
-    return Knee(
-        row_mm=(top + knee[0] + 0.5) * SEARCH_MM - edges[0] / 2,
-        column_mm=(left + knee[1] + 0.5) * SEARCH_MM - edges[1] / 2,
-        confidence=knee[2],
-    )
-
-
-def _edges(film: MetaTensor) -> tuple[float, float]:
-    affine = film.affine.numpy()
-    return float(np.linalg.norm(affine[:3, 0])), float(np.linalg.norm(affine[:3, 1]))
-
-
-def _coarse(pixels: torch.Tensor, extent: list[float]) -> np.ndarray:
-    """The film at `SEARCH_MM`, whole cells only."""
-    weights = {}
-    for axis, size in enumerate(extent):
-        count = pixels.shape[axis]
-        weights[axis] = axis_weights(count, size / count, int(size / SEARCH_MM), SEARCH_MM)
-    return apply_weights(pixels, weights).double().numpy()
-
-
-def _graded(image: np.ndarray) -> np.ndarray:
-    """Grey values in [0, 1] on one scale, whatever the film's exposure and tone curve.
-
-    A power brings the leg's median to `LEG_GREY`, which leaves soft tissue dark and its outline faint.
-    """
-    low, high = np.percentile(image, [1, 99.5])
-    image = np.clip((image - low) / max(high - low, 1e-9), 0, 1)
-    leg = image[image > 0.05]
-    median = float(np.median(leg)) if len(leg) else 0.5
-    return image ** np.clip(np.log(LEG_GREY) / np.log(np.clip(median, 0.02, 0.98)), 0.25, 6.0)
-
-
-def _joint(image: np.ndarray) -> tuple[float, float, float] | None:
-    """Row, column and confidence of the joint centre on an image of one leg, grey values in [0, 1]."""
-    axis = _leg_axis(image)
-    scores = _joint_line_scores(image, axis)
-    row = int(np.argmax(scores))
-    if scores[row] <= 0:
-        return None
-    centre = _middle_of_bones(image, row, axis)
-    if abs(centre - axis) > 4:  # the axis was off (a wide thigh, a marker): look again about the joint's own middle
-        scores = _joint_line_scores(image, centre)
-        row = int(np.argmax(scores))
-        centre = _middle_of_bones(image, row, centre)
-    return float(row), centre, float(scores[row])
-
-
-def _leg_axis(image: np.ndarray) -> float:
-    """Column of the leg's axis: the middle of what absorbs most, over the middle rows."""
-    rows = image[image.shape[0] // 5 : -image.shape[0] // 5]
-    weight = np.clip(rows - threshold_otsu(rows), 0, None).sum(0) if np.ptp(rows) > 0 else np.ones(image.shape[1])
-    return float((weight * np.arange(len(weight))).sum() / max(weight.sum(), 1e-9))
-
-
-def _joint_line_scores(image: np.ndarray, axis: float) -> np.ndarray:
-    """How much each row looks like the joint line: darker than above and below, in both compartments."""
-    scores = np.zeros(image.shape[0])
-    valleys = []
-    for sign in (-1, 1):
-        columns = np.round(axis + sign * np.arange(*COMPARTMENT_MM)).astype(int)
-        columns = columns[(columns >= 0) & (columns < image.shape[1])]
-        if not len(columns):
-            return scores
-        band = image[:, columns]
-        above, below = np.roll(band, GAP_REACH_MM, axis=0), np.roll(band, -GAP_REACH_MM, axis=0)
-        valleys.append(gaussian((np.minimum(above, below) - band).mean(1), 1.0))
-    margin = max(GAP_REACH_MM + 1, image.shape[0] // 8)
-    inside = slice(margin, image.shape[0] - margin)
-    for tilt in range(-LARGEST_TILT_MM, LARGEST_TILT_MM + 1):
-        left, right = np.roll(valleys[0], tilt // 2), np.roll(valleys[1], tilt // 2 - tilt)
-        # a narrowed compartment has a shallow valley, so the better one leads
-        score = (0.5 * (left + right) + 0.25 * (np.minimum(left, right) - np.maximum(left, right) / 2)) * (
-            1 - 0.03 * abs(tilt)
-        )
-        scores[inside] = np.maximum(scores[inside], score[inside])
-    legs = image[:, max(0, round(axis) - COMPARTMENT_MM[1]) : round(axis) + COMPARTMENT_MM[1]].mean(1)
-    return scores * 6 / max(float(gaussian(legs, 6.0).max()), 1e-9)
-
-
-def _middle_of_bones(image: np.ndarray, row: int, axis: float) -> float:
-    """Middle between the outer margins of plateau and condyles, the steepest pair of edges at a knee's width."""
-    bands = [image[max(0, row + first) : row + last] for first, last in (PLATEAU_MM, CONDYLES_MM)]
-    profile = np.mean([band.mean(0) for band in bands if len(band)], axis=0)
-    slope = np.gradient(gaussian(profile, 1.5))
-    columns = np.arange(len(profile))
-    reach = PLATEAU_WIDTHS_MM[1] // 2 + 14
-    rise = np.where((columns < axis - 12) & (columns > axis - reach), np.clip(slope, 0, None), 0)
-    fall = np.where((columns > axis + 12) & (columns < axis + reach), np.clip(-slope, 0, None), 0)
-    width = columns[None] - columns[:, None]
-    allowed = (width >= PLATEAU_WIDTHS_MM[0]) & (width <= PLATEAU_WIDTHS_MM[1])
-    usual = np.exp(-(((width - USUAL_WIDTH_MM) / WIDTH_SPREAD_MM) ** 2) / 2)
-    pairs = np.where(allowed, np.sqrt(rise[:, None] * fall[None]) * usual, 0)
-    if pairs.max() <= 0:
-        return axis
-    left, right = np.unravel_index(int(np.argmax(pairs)), pairs.shape)
-    return float(left + right) / 2
+    return guess
 
 
 class CropKnee:
@@ -200,12 +70,13 @@ class CropKnee:
 
     Args:
         image_size: rows and columns of the result.
+        finder: file of the knee finder's weights, read at first use; None finds by image analysis alone.
     """
 
-    def __init__(self, image_size: int) -> None:
+    def __init__(self, image_size: int, finder: str | Path | None = None) -> None:
         if image_size < 1:
             raise ValueError(f"`image_size` must be positive, got {image_size}.")
-        self.grid = Grid.of(image_size=image_size, slices=1)
+        self.grid, self.path, self.finder = Grid.of(image_size=image_size, slices=1), finder, None
 
     def __call__(self, film: MetaTensor, side: str | None) -> MetaTensor:
         """(1, H, W, 1) to (1, image_size, image_size, 1), joint centre at the origin; the darkest where the film ends.
@@ -219,13 +90,15 @@ class CropKnee:
         check_side(side)
         if film.ndim != 4 or film.shape[0] != 1 or film.shape[3] != 1:
             raise ValueError(f"film {name}: must have shape (1, H, W, 1), got {tuple(film.shape)}.")
-        edges, counts = _edges(film), film.shape[1:3]
+        edges, counts = pixel_edges(film), film.shape[1:3]
         extents = [count * edge for count, edge in zip(counts, edges, strict=True)]
         meta = {key: value for key, value in film.meta.items() if key != "affine"}
         if all(abs(extent - FIELD_OF_VIEW_MM) <= 0.5 * edge for extent, edge in zip(extents, edges, strict=True)):
             starts, fields, meta[CONFIDENCE] = (0.0, 0.0), tuple(extents), 1.0
         else:
-            knee = find_knee(film, side)
+            if self.path is not None and self.finder is None:
+                self.finder = KneeFinder.load(self.path)
+            knee = find_knee(film, side, self.finder)
             field = FIELD_OF_VIEW_MM * FILM_MAGNIFICATION
             centres = (knee.row_mm + edges[0] / 2, knee.column_mm + edges[1] / 2)
             starts, fields, meta[CONFIDENCE] = tuple(at - field / 2 for at in centres), (field, field), knee.confidence
@@ -246,14 +119,20 @@ class CropKneed(MapTransform):
         keys: entries with films.
         image_size: rows and columns of the result.
         side_key: entry that says `R` or `L`.
+        finder: see `CropKnee`.
         allow_missing_keys: pass over entries that are absent.
     """
 
     def __init__(
-        self, keys: KeysCollection, image_size: int, side_key: str = SIDE, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        image_size: int,
+        side_key: str = SIDE,
+        finder: str | Path | None = None,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.crop, self.side_key = CropKnee(image_size), side_key
+        self.crop, self.side_key = CropKnee(image_size, finder), side_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Cut the films of one knee."""

@@ -1,10 +1,12 @@
 """Training: data, batches, losses, checkpoints."""
 
+from bundle.engines.augmented import AugmentedDataset
 from bundle.engines.average import ParameterAverage
 from bundle.engines.checkpoints import EpochCheckpoints
 from bundle.engines.distributed import distributed, join_group, rank, world_size
 from bundle.engines.epochs import EpochToDataset, LossLog, warm_up_then_cosine
 from bundle.engines.finish import finish
+from bundle.engines.landmarks import LandmarkLoss, PrepareLandmarks, finish_finder
 from bundle.engines.latents import LatentDataset
 from bundle.engines.losses import AutoencoderLoss
 from bundle.engines.preflight import preflight
@@ -14,20 +16,24 @@ from bundle.engines.record import record_config
 from bundle.engines.slices import SliceDataset
 
 __all__ = [
+    "AugmentedDataset",
     "AutoencoderLoss",
     "EpochCheckpoints",
     "EpochToDataset",
+    "LandmarkLoss",
     "LatentDataset",
     "LossLog",
     "MetricLog",
     "ParameterAverage",
     "PrepareDenoising",
     "PrepareFilm",
+    "PrepareLandmarks",
     "PrepareReconstruction",
     "Progress",
     "SliceDataset",
     "distributed",
     "finish",
+    "finish_finder",
     "join_group",
     "preflight",
     "rank",
