@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from bundle.data.knee_roi import CONFIDENCE, CropKnee
 from bundle.data.oai_dicom import Series, read_mr_series
 from bundle.data.oai_index import KneePair
 from bundle.data.oai_layout import visit_number
-from bundle.geometry import FIELD_OF_VIEW_MM, SLICE_WINDOW
+from bundle.geometry import FIELD_OF_VIEW_MM, PROTOCOL_DEPTH_MM, SLICE_WINDOW
 from bundle.readings import check_policy, grade_table
 from bundle.transforms import LoadFilm, NormaliseFilm, NormaliseVolume, apply_weights, axis_weights
 from bundle.transforms.film_files import PHANTOM_MARK, PREPARED_MARK
@@ -24,6 +25,11 @@ from bundle.writers import whole, write_nifti
 FILMS, VOLUMES = "films", "volumes"
 MIN_COVERAGE = 0.8
 """A series must cover this share of the field of view along rows and columns."""
+MIN_SLICES = 25
+"""Fewer are too far apart to fill the window; OAI's coarsest coronal sequence has 35 slices of 3 mm."""
+WINDOW_MM = (SLICE_WINDOW[1] - SLICE_WINDOW[0]) * PROTOCOL_DEPTH_MM
+WINDOW_MIDDLE_MM = ((SLICE_WINDOW[0] + SLICE_WINDOW[1]) / 2 - 0.5) * PROTOCOL_DEPTH_MM
+"""Depth of the slice window, 75 mm, and its middle in front of the field of view's: -3 mm."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Options:
     visit: str = "00m"
     missing: str = "zeros"
     table: str = "oai"
-    min_slices: int = 40
+    min_slices: int = MIN_SLICES
 
     def __post_init__(self) -> None:
         check_policy(self.missing)
@@ -135,12 +141,15 @@ def prepare_knee(pair: KneePair, *, out: Path, options: Options) -> str:
 
 
 def resample_series(
-    series: Series, *, image_size: int, slices: int, min_slices: int = 40
+    series: Series, *, image_size: int, slices: int, min_slices: int = MIN_SLICES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring a series to the grid: its own axes and in-plane middle, the slice window of its own extent.
+    """Bring a series to the grid: its own axes and in-plane middle, the slice window in millimetres.
 
-    Slices are cells that are as wide as they are apart. 80 slices of 1.5 mm give exactly the slices [13, 63); other
-    counts are averaged or interpolated. What the series does not cover in plane gets its lowest value.
+    The window is as deep as the protocol's, whatever the number of slices and their distance, and lies where it lies
+    in 80 slices of 1.5 mm: its middle 3 mm behind the middle of the field of view (docs/decisions/008). A series that
+    is deep enough but shorter than the protocol is cut at its end if it must be. Slices are cells that are as wide as
+    they are apart; where they are as far apart as the grid's, the window starts with a slice and none is interpolated.
+    80 slices of 1.5 mm give exactly the slices [13, 63). What the series does not cover in plane gets its lowest value.
 
     Args:
         series: in ILA axes.
@@ -152,7 +161,7 @@ def resample_series(
         (H, W, S) float32 and its affine, voxel to RAS mm.
 
     Raises:
-        ValueError: if the series does not cover the field of view, or has too few slices.
+        ValueError: if the series does not cover field of view or window, or has too few slices.
     """
     counts = series.volume.shape
     edges = [float(np.linalg.norm(series.affine[:3, axis])) for axis in range(3)]
@@ -164,8 +173,8 @@ def resample_series(
             f"series: covers {extents[0]:.0f} x {extents[1]:.0f} mm in plane; expected {FIELD_OF_VIEW_MM:g}."
         )
     sizes = (image_size, image_size, slices)
-    fields = (FIELD_OF_VIEW_MM, FIELD_OF_VIEW_MM, (SLICE_WINDOW[1] - SLICE_WINDOW[0]) * extents[2])
-    starts = (*((extent - FIELD_OF_VIEW_MM) / 2 for extent in extents[:2]), SLICE_WINDOW[0] * extents[2])
+    fields = (FIELD_OF_VIEW_MM, FIELD_OF_VIEW_MM, WINDOW_MM)
+    starts = (*((extent - FIELD_OF_VIEW_MM) / 2 for extent in extents[:2]), window_start(counts[2], edges[2], slices))
     affine = series.affine.copy()
     weights = {}
     # slices first: what is not needed is not resampled
@@ -177,6 +186,26 @@ def resample_series(
         affine[:3, axis] *= new_edge / edge
     volume = torch.from_numpy(series.volume)
     return apply_weights(volume, weights, fill=float(volume.min())).numpy(), affine
+
+
+def window_start(count: int, pitch_mm: float, slices: int) -> float:
+    """Where the slice window begins, in mm from the posterior edge of the first slice.
+
+    Args:
+        count: slices of the series.
+        pitch_mm: their distance.
+        slices: of the window.
+
+    Raises:
+        ValueError: if the series is not as deep as the window.
+    """
+    extent = count * pitch_mm
+    if extent < WINDOW_MM - pitch_mm / 2:
+        raise ValueError(f"series: is {extent:.0f} mm deep from back to front; expected {WINDOW_MM:g} or more.")
+    start = extent / 2 + WINDOW_MIDDLE_MM - WINDOW_MM / 2
+    if abs(pitch_mm * slices - WINDOW_MM) < 1e-3 * WINDOW_MM:
+        start = pitch_mm * math.floor(start / pitch_mm + 0.5)
+    return min(max(start, 0.0), max(extent - WINDOW_MM, 0.0))
 
 
 def write_text(path: Path, text: str) -> None:

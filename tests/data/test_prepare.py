@@ -12,6 +12,7 @@ import fabricate_oai as oai
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
 
 from bundle.data import Options, Series, find_knee, pairs, prepare, split_of
@@ -97,9 +98,43 @@ def test_every_voxel_stays_where_it_was(slices, pitch):
     ramp = Series(np.broadcast_to(place, whole.volume.shape).astype(np.float32), whole.affine, "R", True, "", "")
     values, affine = resample_series(ramp, image_size=32, slices=50)
     np.testing.assert_allclose(values[5, 5], affine[1, 3] + affine[1, 2] * np.arange(50), atol=0.3)
-    np.testing.assert_allclose(affine[1, 2] * 50, 50 / 80 * slices * pitch)
+    assert affine[1, 2] == pytest.approx(1.5)
     # the middle of the field of view is the middle of the series
     np.testing.assert_allclose((affine @ [15.5, 15.5, 0, 1])[::2], (whole.affine @ [31.5, 31.5, 0, 1])[::2])
+
+
+@pytest.mark.parametrize("kept", [slice(0, 79), slice(1, 80), slice(4, 76), slice(0, 72), slice(20, 72)])
+def test_fewer_slices_land_on_the_same_physical_grid(kept):
+    """What is prepared of a part of a knee's slices is what SimpleITK finds in the whole at the same places in mm."""
+    whole = series(80)
+    affine = whole.affine.copy()
+    affine[:3, 3] += kept.start * affine[:3, 2]
+    part = Series(whole.volume[..., kept], affine, "R", True, "", "")
+    values, affine = resample_series(part, image_size=64, slices=50)
+    reference = resample_series(whole, image_size=64, slices=50)[1]
+    np.testing.assert_allclose(affine[:3, :3], reference[:3, :3], atol=1e-9)
+    shift = (affine - reference)[:3, 3]
+    np.testing.assert_allclose(shift[[0, 2]], 0, atol=1e-9)
+    # half of what one end lost, half a slice to begin with one, and 3 mm where a short series ends
+    assert abs(shift[1]) <= abs((kept.start + kept.stop) / 2 - 40) * 1.5 + 0.75 + 3 * (kept.stop - kept.start < 54)
+
+    def itk(array, matrix):
+        """An array whose axes are rows, columns, slices, as SimpleITK's image: x is the first axis of the affine."""
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+        lps = np.diag([-1, -1, 1, 1]) @ matrix
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(lps[:3, 3].tolist())
+        return image
+
+    found = SimpleITK.Resample(itk(whole.volume, whole.affine), itk(values, affine), SimpleITK.Transform(3, 1))
+    np.testing.assert_allclose(SimpleITK.GetArrayFromImage(found).transpose(2, 1, 0), values, atol=0.01)
+
+
+def test_a_series_that_is_not_as_deep_as_the_window_is_refused():
+    with pytest.raises(ValueError, match="is 60 mm deep from back to front; expected 75"):
+        resample_series(series(40), image_size=64, slices=50)
 
 
 def test_smaller_fields_are_filled_and_much_smaller_ones_refused():
@@ -109,7 +144,7 @@ def test_smaller_fields_are_filled_and_much_smaller_ones_refused():
     assert (values[32, 8:56] > whole.volume.min()).all()
     with pytest.raises(ValueError, match="covers 64 x 64 mm"):
         resample_series(series(80, edge=1.0), image_size=64, slices=50)
-    with pytest.raises(ValueError, match="has 8 slices; expected 40"):
+    with pytest.raises(ValueError, match="has 8 slices; expected 25"):
         resample_series(series(8), image_size=64, slices=50)
 
 
