@@ -207,8 +207,13 @@ class CropKnee:
             raise ValueError(f"`image_size` must be positive, got {image_size}.")
         self.grid = Grid.of(image_size=image_size, slices=1)
 
-    def __call__(self, film: MetaTensor, side: str | None) -> MetaTensor:
+    def __call__(self, film: MetaTensor, side: str | None, knee: Knee | None = None) -> MetaTensor:
         """(1, H, W, 1) to (1, image_size, image_size, 1), joint centre at the origin; the darkest where the film ends.
+
+        Args:
+            film: with an ILA affine.
+            side: `R` or `L`.
+            knee: where it is, if that is known from elsewhere; None looks for it.
 
         Raises:
             ValueError: if the side is not known, or no knee is found.
@@ -225,7 +230,7 @@ class CropKnee:
         if all(abs(extent - FIELD_OF_VIEW_MM) <= 0.5 * edge for extent, edge in zip(extents, edges, strict=True)):
             starts, fields, meta[CONFIDENCE] = (0.0, 0.0), tuple(extents), 1.0
         else:
-            knee = find_knee(film, side)
+            knee = knee or find_knee(film, side)
             field = FIELD_OF_VIEW_MM * FILM_MAGNIFICATION
             centres = (knee.row_mm + edges[0] / 2, knee.column_mm + edges[1] / 2)
             starts, fields, meta[CONFIDENCE] = tuple(at - field / 2 for at in centres), (field, field), knee.confidence
