@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> 
     return guess
 
 
+@cache
+def _loaded(path: str) -> KneeFinder:
+    """A finder, read once a process: preparation cuts thousands of films."""
+    return KneeFinder.load(path)
+
+
 class CropKnee:
     """Cut one knee to the model's field of view, in millimetres, centred on the joint.
 
@@ -70,16 +77,24 @@ class CropKnee:
 
     Args:
         image_size: rows and columns of the result.
-        finder: file of the knee finder's weights, read at first use; None finds by image analysis alone.
+        finder: the knee finder, or the file of its weights, read at first use; None finds by image analysis alone.
     """
 
-    def __init__(self, image_size: int, finder: str | Path | None = None) -> None:
+    def __init__(self, image_size: int, finder: KneeFinder | str | Path | None = None) -> None:
         if image_size < 1:
             raise ValueError(f"`image_size` must be positive, got {image_size}.")
-        self.grid, self.path, self.finder = Grid.of(image_size=image_size, slices=1), finder, None
+        self.grid, self.finder = Grid.of(image_size=image_size, slices=1), finder
 
-    def __call__(self, film: MetaTensor, side: str | None) -> MetaTensor:
+    def _network(self) -> KneeFinder | None:
+        return _loaded(str(self.finder)) if isinstance(self.finder, str | Path) else self.finder
+
+    def __call__(self, film: MetaTensor, side: str | None, knee: Knee | None = None) -> MetaTensor:
         """(1, H, W, 1) to (1, image_size, image_size, 1), joint centre at the origin; the darkest where the film ends.
+
+        Args:
+            film: with an ILA affine.
+            side: `R` or `L`.
+            knee: where it is, if that is known from elsewhere; None looks for it.
 
         Raises:
             ValueError: if the side is not known, or no knee is found.
@@ -96,9 +111,7 @@ class CropKnee:
         if all(abs(extent - FIELD_OF_VIEW_MM) <= 0.5 * edge for extent, edge in zip(extents, edges, strict=True)):
             starts, fields, meta[CONFIDENCE] = (0.0, 0.0), tuple(extents), 1.0
         else:
-            if self.path is not None and self.finder is None:
-                self.finder = KneeFinder.load(self.path)
-            knee = find_knee(film, side, self.finder)
+            knee = knee or find_knee(film, side, self._network())
             field = FIELD_OF_VIEW_MM * FILM_MAGNIFICATION
             centres = (knee.row_mm + edges[0] / 2, knee.column_mm + edges[1] / 2)
             starts, fields, meta[CONFIDENCE] = tuple(at - field / 2 for at in centres), (field, field), knee.confidence
@@ -128,7 +141,7 @@ class CropKneed(MapTransform):
         keys: KeysCollection,
         image_size: int,
         side_key: str = SIDE,
-        finder: str | Path | None = None,
+        finder: KneeFinder | str | Path | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)

@@ -1,4 +1,4 @@
-"""One MR series from its DICOM files: a volume whose geometry comes from the slices' positions."""
+"""One MR series from its DICOM files or archive: a volume whose geometry comes from the slices' positions."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from pydicom.dataset import Dataset
 
-from bundle.geometry import AXES
-from bundle.transforms.dicom_file import check_frame, decode, open_dicom, text
+from bundle.data.series_geometry import order_along_normal, stack_affine, turned_to_ila
+from bundle.transforms.archive import is_archive, is_image_name, members
+from bundle.transforms.dicom_file import open_dicom, text
+from bundle.transforms.dicom_pixels import check_frame, decode
 from bundle.transforms.film_files import PHANTOM_MARK
 
 MAX_SLICES = 512
 MAX_PIXELS = 2048 * 2048
-MAX_VOXELS = 100_000_000
+MAX_VOXELS = 64 * 2**20
 """Of a series; 512 x 512 x 160 are 42 million."""
-STEP_TOLERANCE = 0.05
-"""Largest difference of a slice's distance from the series' median, as a fraction of it."""
-LINE_TOLERANCE_MM = 0.2
-"""How far a slice's position may lie off the straight line from the first to the last."""
-MAX_OBLIQUENESS = 45.0
-"""Degrees between the slice normal and the antero-posterior axis at which a series is coronal no more."""
-IGNORED = (".jpg", ".jpeg", ".png", ".gif", ".txt", ".csv", ".xml", ".json")
-"""Thumbnails and notes that lie beside slices."""
 ONE_PER_SERIES = ("SeriesInstanceUID", "PatientID", "SeriesDescription", "EchoNumbers", "EchoTime", "Rows", "Columns")
 
 
@@ -40,6 +33,7 @@ class Series:
         synthetic_phantom: whether the files are marked as a phantom's.
         participant: PatientID.
         description: SeriesDescription.
+        notes: what was passed over: identical copies of slices, localisers.
     """
 
     volume: np.ndarray
@@ -48,70 +42,101 @@ class Series:
     synthetic_phantom: bool
     participant: str
     description: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A slice's name, where its bytes are, and its header without pixels."""
+
+    name: str
+    source: Path | bytes
+    header: Dataset
 
 
 def read_mr_series(source: str | Path | Sequence[str | Path]) -> Series:
-    """Read the coronal MR series in a folder, or in a list of files.
+    """Read the coronal MR series in a folder, an archive or a list of files.
 
     Slices are sorted by their position along the slice normal, whatever their files are called; the distance of slices
-    comes from positions and not from their thickness.
+    comes from positions and not from their thickness. A slice that is there twice, byte for byte of its pixels, is
+    read once; a localiser among the slices is passed over.
 
     Args:
-        source: folder of one series, in which every file but pictures and notes is a slice; or its files.
+        source: folder of one series, in which every file but pictures and notes is a slice; its archive, read without
+            unpacking it to disk; or its files.
 
     Raises:
         ValueError: naming the series and the reason: no slices, another modality, mixed series, patients, sides,
-            echoes, matrices or orientations, a slice twice or missing, a damaged file, not coronal.
+            echoes, matrices or orientations, two slices for one place or none, a damaged file, not coronal.
     """
-    if isinstance(source, str | Path):
-        folder = Path(source)
-        files = sorted(path for path in folder.iterdir() if _is_slice(path)) if folder.is_dir() else []
-    else:
-        files = sorted(Path(path) for path in source)
-        folder = files[0].parent if files else Path()
-    what = f"series {folder}"
-    if not files:
+    place, sources = _sources(source)
+    what = f"series {place}"
+    if not sources:
         raise ValueError(f"{what}: no such folder, or no slice in it.")
-    if len(files) > MAX_SLICES:
-        raise ValueError(f"{what}: has {len(files)} files; expected at most {MAX_SLICES}.")
-    slices = [_open(path, f"{what}, file {path.name}") for path in files]
+    if len(sources) > MAX_SLICES:
+        raise ValueError(f"{what}: has {len(sources)} files; expected at most {MAX_SLICES}.")
+    slices = [_Slice(name, file, _header(file, f"{what}, file {name}")) for name, file in sources]
+    kept = [item for item in slices if "LOCALIZER" not in text(item.header, "ImageType").upper()]
+    notes = [f"passed over {len(slices) - len(kept)} localiser images"] if len(kept) < len(slices) else []
+    if not kept:
+        raise ValueError(f"{what}: holds localiser images alone.")
+    slices = kept
     for tag in ONE_PER_SERIES:
-        values = {text(dataset, tag) for dataset in slices}
+        values = {text(item.header, tag) for item in slices}
         if len(values) > 1:
-            shown = "" if tag.endswith("ID") else f" ({', '.join(sorted(values)[:3])})"  # no identifiers in messages
+            shown = "" if tag.endswith(("ID", "UID")) else f" ({', '.join(sorted(values)[:3])})"  # no identifiers
             raise ValueError(f"{what}: {tag} differs between its files{shown}; it is more than one series.")
-    voxels = int(slices[0].Rows) * int(slices[0].Columns) * len(slices)
-    if voxels > MAX_VOXELS:
+    first = slices[0].header
+    shape = (int(first.Rows), int(first.Columns))
+    if shape[0] * shape[1] * len(slices) > MAX_VOXELS:
+        voxels = shape[0] * shape[1] * len(slices)
         raise ValueError(f"{what}: its headers claim {voxels} voxels; expected at most {MAX_VOXELS}.")
-    sides = set().union(*(_sides(dataset) for dataset in slices))
+    sides = set().union(*(_sides(item.header) for item in slices))
     if len(sides) > 1:
         raise ValueError(f"{what}: its description and laterality name both sides, right and left.")
-    affine, order = _geometry(slices, what)
-    pixels = np.stack([decode(slices[i], what=f"{what}, file {files[i].name}") for i in order], axis=-1)
-    volume, affine = _turned(pixels, affine, what)
+    order, twins = order_along_normal([item.header for item in slices], what)
+    if twins:
+        _check_copies(slices, twins, what)
+        notes.append(f"passed over {len(twins)} identical copies of slices")
+    copies = {later for _, later in twins}
+    slices = [slices[i] for i in order if i not in copies]
+    affine = stack_affine([item.header for item in slices], what)
+    pixels = np.empty((*shape, len(slices)), np.float32)
+    for index, item in enumerate(slices):
+        pixels[..., index] = _pixels(item, what)
+    volume, affine = turned_to_ila(pixels, affine, what)
     if np.ptp(volume) == 0:
         raise ValueError(f"{what}: every voxel has the same value; there is no image in it.")
-    first = slices[0]
     return Series(
         volume,
         affine,
         side=next(iter(sides), None),
-        synthetic_phantom=all(PHANTOM_MARK in text(dataset, "ManufacturerModelName") for dataset in slices),
+        synthetic_phantom=all(PHANTOM_MARK in text(item.header, "ManufacturerModelName") for item in slices),
         participant=text(first, "PatientID"),
         description=text(first, "SeriesDescription"),
+        notes=tuple(notes),
     )
 
 
-def _is_slice(path: Path) -> bool:
-    hidden = path.name.startswith(".") or path.name.lower() in ("thumbs.db", "dicomdir")
-    return path.is_file() and not hidden and path.suffix.lower() not in IGNORED
+def _sources(source: str | Path | Sequence[str | Path]) -> tuple[Path, list[tuple[str, Path | bytes]]]:
+    """Where a series lies, and the name and place of each of its files."""
+    if not isinstance(source, str | Path):
+        files = sorted(Path(path) for path in source)
+        return (files[0].parent if files else Path()), [(path.name, path) for path in files]
+    place = Path(source)
+    if place.is_file() and is_archive(place):
+        return place, list(members(place, what=f"series {place}"))
+    if not place.is_dir():
+        return place, []
+    files = sorted(path for path in place.iterdir() if path.is_file() and is_image_name(path.name))
+    return place, [(path.name, path) for path in files]
 
 
-def _open(path: Path, what: str) -> Dataset:
+def _header(source: Path | bytes, what: str) -> Dataset:
     try:
-        dataset = open_dicom(path, what=what)
+        dataset = open_dicom(source, what=what, pixels=False)
         if text(dataset, "Modality") != "MR":
-            raise ValueError(f"{what}: modality must be MR, got {text(dataset, 'Modality') or 'none'}.")
+            raise ValueError(f"{what}: modality must be MR, got {text(dataset, 'Modality')[:40] or 'none'}.")
         check_frame(dataset, what=what, max_pixels=MAX_PIXELS)
     except Exception as error:  # damaged files raise anything
         if isinstance(error, ValueError) and str(error).startswith("series "):
@@ -120,69 +145,18 @@ def _open(path: Path, what: str) -> Dataset:
     return dataset
 
 
-def _geometry(slices: list[Dataset], what: str) -> tuple[np.ndarray, list[int]]:
-    """Affine of the (rows, columns, sorted slices) array to RAS mm, and the slices' order along the normal."""
-    orientation = np.array([_numbers(dataset, "ImageOrientationPatient", 6, what) for dataset in slices])
-    if np.abs(orientation - orientation[0]).max() > 1e-3:
-        raise ValueError(f"{what}: ImageOrientationPatient differs between its files; it is more than one series.")
-    spacing = np.array([_numbers(dataset, "PixelSpacing", 2, what) for dataset in slices])
-    if np.abs(spacing - spacing[0]).max() > 1e-4 or not 0.01 <= spacing.min() <= spacing.max() <= 10:
-        raise ValueError(f"{what}: PixelSpacing differs between its files, or is not between 0.01 and 10 mm.")
-    across, down = orientation[0, :3], orientation[0, 3:]
-    if abs(np.linalg.norm(across) - 1) > 1e-2 or abs(np.linalg.norm(down) - 1) > 1e-2 or abs(across @ down) > 1e-2:
-        raise ValueError(f"{what}: ImageOrientationPatient is not two perpendicular unit vectors.")
-    across, down = across / np.linalg.norm(across), down / np.linalg.norm(down)
-    normal = np.cross(across, down)
-    if abs(normal[1]) < np.cos(np.radians(MAX_OBLIQUENESS)):
-        plane = "sagittal" if abs(normal[0]) > abs(normal[2]) else "axial"
-        raise ValueError(f"{what}: its slices are {plane}; expected coronal.")
-    positions = np.array([_numbers(dataset, "ImagePositionPatient", 3, what) for dataset in slices])
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    _check_steps(along[order], what)
-    first, last = positions[order[0]], positions[order[-1]]
-    step = (last - first) / (len(order) - 1)
-    straight = first + np.arange(len(order))[:, None] * step
-    if np.abs(positions[order] - straight).max() > LINE_TOLERANCE_MM + STEP_TOLERANCE * np.linalg.norm(step):
-        raise ValueError(f"{what}: the positions of its slices do not lie on a line.")
-    if np.linalg.norm(step - (step @ normal) * normal) > LINE_TOLERANCE_MM:
-        raise ValueError(f"{what}: its slices are shifted in plane from one to the next; a sheared series is not read.")
-    lps = np.eye(4)
-    lps[:3, 0], lps[:3, 1] = down * spacing[0, 0], across * spacing[0, 1]
-    lps[:3, 2], lps[:3, 3] = step, first
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, [int(index) for index in order]
+def _pixels(item: _Slice, what: str) -> np.ndarray:
+    where = f"{what}, file {item.name}"
+    return decode(open_dicom(item.source, what=where), what=where)
 
 
-def _check_steps(along: np.ndarray, what: str) -> None:
-    steps = np.diff(along)
-    if not len(steps):
-        raise ValueError(f"{what}: has one slice only.")
-    median = float(np.median(steps))
-    if median <= 1e-3 or steps.min() < STEP_TOLERANCE * median:
-        at = int(np.argmin(steps))
-        raise ValueError(f"{what}: slices {at + 1} and {at + 2} by position lie at the same place; one is a duplicate.")
-    if steps.max() > median * (1 + STEP_TOLERANCE) or steps.min() < median * (1 - STEP_TOLERANCE):
-        raise ValueError(f"{what}: slices are {steps.min():.2f} to {steps.max():.2f} mm apart; there is a gap.")
-
-
-def _turned(pixels: np.ndarray, affine: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
-    wanted = nib.orientations.axcodes2ornt(tuple(AXES))
-    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), wanted)
-    if int(turn[2, 0]) != 2:
-        raise ValueError(f"{what}: its slices are not coronal.")
-    volume = nib.orientations.apply_orientation(pixels, turn)
-    affine = affine @ nib.orientations.inv_ornt_aff(turn, pixels.shape)
-    return np.ascontiguousarray(volume, dtype=np.float32), affine
-
-
-def _numbers(dataset: Dataset, tag: str, count: int, what: str) -> list[float]:
-    try:
-        values = [float(value) for value in dataset[tag].value]
-    except (KeyError, TypeError, ValueError):
-        values = []
-    if len(values) != count or not np.isfinite(values).all():
-        raise ValueError(f"{what}: {tag} is absent or not {count} numbers in one of its files.")
-    return values
+def _check_copies(slices: list[_Slice], twins: list[tuple[int, int]], what: str) -> None:
+    for one, other in twins:
+        if not np.array_equal(_pixels(slices[one], what), _pixels(slices[other], what)):
+            raise ValueError(
+                f"{what}: files {slices[one].name} and {slices[other].name} lie at the same place and differ; one is a "
+                "duplicate, or they are two series."
+            )
 
 
 def _sides(dataset: Dataset) -> set[str]:

@@ -1,21 +1,21 @@
-"""Find films and MR series in OAI's directory release, and pair them by participant and visit."""
+"""Pair the films and MR series of an OAI release by participant, visit and side."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundle.data.oai_layout import CONTENTS, Layout, find_layout, visit_number, visit_of_release
-from bundle.transforms.dicom_file import open_dicom, text
+from bundle.data.oai_entries import Entry, list_entries
+from bundle.data.oai_layout import CONTENTS, Layout, find_layout, visit_number
+from bundle.transforms.archive import is_image_name
 
 BILATERAL_FILM = "BILATERAL PA FIXED FLEXION KNEE"
 SINGLE_FILM = re.compile(r"^PA FIXED FLEXION (?:(RIGHT|LEFT) KNEE|KNEE (RIGHT|LEFT))$")
 MR_SERIES = "COR_T1_3D_FLASH"
 _SIDES = {"RIGHT": "R", "LEFT": "L"}
-_PARTICIPANT = re.compile(r"^[0-9A-Za-z-]{1,32}$")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,10 @@ class KneePair:
         participant: OAI's ID.
         side: `R` or `L`.
         visit: such as `00m`.
-        film: file of the film.
-        series: folder of the MR series.
+        film: file of the film, or the archive it is in.
+        series: folder or archive of the MR series, or its NIfTI file.
+        spacing_mm: pixel edge of a film whose file does not say it; None means the options'.
+        own: whether the files are the user's own and no download of OAI's.
     """
 
     participant: str
@@ -35,6 +37,8 @@ class KneePair:
     visit: str
     film: Path
     series: Path
+    spacing_mm: float | None = None
+    own: bool = False
 
     @property
     def name(self) -> str:
@@ -49,36 +53,27 @@ class Index:
     Args:
         pairs: knees with film and MR series, sorted.
         counts: how many were seen at each step.
-        dropped: knee (or participant, or row) and reason; paths and dates stay out of it.
+        dropped: knee (or participant, or row), file and reason; dates and barcodes stay out of it.
+        sequences: how many series of each description the visits hold.
     """
 
     pairs: list[KneePair] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     dropped: list[dict[str, str]] = field(default_factory=list)
+    sequences: dict[str, int] = field(default_factory=dict)
 
-    def drop(self, knee: str, reason: str) -> None:
+    def drop(self, knee: str, reason: str, file: str = "") -> None:
         """Note that something is not used, and why."""
-        self.dropped.append({"knee": knee, "reason": reason})
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One image series: what `contents.csv` or, failing it, a header says."""
-
-    folder: Path
-    participant: str
-    description: str
-    study: str
-    order: tuple[str, int, str]
+        self.dropped.append({"knee": knee, "file": file, "reason": reason})
 
 
 def index_release(
-    root: str | Path, *, visit: str = "00m", series: str = MR_SERIES, layout: Layout | None = None
+    root: str | Path, *, visit: str | Sequence[str] = "00m", series: str = MR_SERIES, layout: Layout | None = None
 ) -> Index:
-    """List the knees of one visit.
+    """List the knees of one visit or of several.
 
     Film and MR may have been taken on different days, so they are paired by participant and visit. Of a series that
-    was repeated the last counts. Series that `contents.csv` lacks are known by their headers.
+    was repeated the last counts. Series that no list names are known by their headers.
 
     Args:
         root: folder that holds the release, at any depth.
@@ -87,52 +82,54 @@ def index_release(
         layout: what `find_layout(root)` gave, to look only once.
 
     Raises:
-        FileNotFoundError: if `root` or the visit is absent.
-        ValueError: if `visit` is not one of OAI's, or a `contents.csv` is not what it should be.
+        FileNotFoundError: if `root` or every visit is absent.
+        ValueError: if a visit is not one of OAI's, or a list of series is not what it should be.
     """
-    visit_number(visit)
+    visits = (visit,) if isinstance(visit, str) else tuple(visit)
+    for name in visits:
+        visit_number(name)
     layout = layout or find_layout(root)
     result = Index()
-    entries, other_visits = [], set()
-    for folder in layout.image_folders:
-        for found, entry in _entries(folder, result):
-            if found == visit:
-                entries.append(entry)
-            else:
-                other_visits.add(found)
+    found = list_entries(layout, result.drop)
+    entries = [entry for entry in found if entry.visit in visits]
     if not entries:
-        there = f"; it holds {', '.join(sorted(other_visits))}" if other_visits else ""
+        held = ", ".join(sorted({entry.visit for entry in found}))
+        there = f"; it holds {held}" if held else ""
         raise FileNotFoundError(
-            f"OAI data {root}: nothing of visit {visit} in it{there}. Expected folders such as {visit}/0.C.2 with a "
-            f"{CONTENTS}."
+            f"OAI data {root}: nothing of visit {', '.join(visits)} in it{there}. Expected folders such as "
+            f"{visits[0]}/0.C.2 with a {CONTENTS}, or NDA's image03.txt with its archives."
         )
-    films: dict[tuple[str, str], Path] = {}
-    scans: dict[tuple[str, str], Path] = {}
+    films: dict[tuple[str, str, str], Entry] = {}
+    scans: dict[tuple[str, str, str], Entry] = {}
     for entry in sorted(entries, key=lambda entry: entry.order):
-        description = re.sub(r"\s+", " ", entry.description.strip().upper())
+        description = _plain(entry.description)
         if description == BILATERAL_FILM:
-            _keep_last(films, entry, ("R", "L"), f"film of visit {visit}", result)
+            _keep_last(films, entry, ("R", "L"), "film", result)
         elif single := SINGLE_FILM.match(description):
-            _keep_last(films, entry, (_SIDES[single[1] or single[2]],), f"film of visit {visit}", result)
+            _keep_last(films, entry, (_SIDES[single[1] or single[2]],), "film", result)
         elif description.startswith(series.upper()):
             named = {side for word, side in _SIDES.items() if description.endswith(word)}
             named = named or {side for word, side in _SIDES.items() if word in entry.study.upper()}
             if len(named) == 1:
-                _keep_last(scans, entry, tuple(named), f"MR series of visit {visit}", result)
+                _keep_last(scans, entry, tuple(named), "MR series", result)
             else:
-                result.drop(entry.participant, f"MR series {entry.description} names no side")
-    for (participant, side), folder in sorted(scans.items()):
-        name = f"{participant}_{side}_{visit}"
-        film = films.get((participant, side))
-        files = sorted(path for path in film.iterdir() if _is_image(path)) if film else []
+                result.drop(entry.participant, f"MR series {entry.description} names no side", entry.shown)
+    for key, scan in sorted(scans.items()):
+        name = "_".join(key)
+        film = films.get(key)
+        if film is None:
+            result.drop(name, "MR series without a film", scan.shown)
+            continue
+        files = [film.place] if film.place.is_file() else _images(film.place)
         if not files:
-            result.drop(name, "film folder has no file" if film else "MR series without a film")
+            result.drop(name, "film folder has no file", film.shown)
             continue
         if len(files) > 1:
-            result.drop(name, f"film folder has {len(files)} files (kept: last)")
-        result.pairs.append(KneePair(participant, side, visit, files[-1], folder))
-    for participant, side in sorted(set(films) - set(scans)):
-        result.drop(f"{participant}_{side}_{visit}", "film without an MR series")
+            result.drop(name, f"film folder has {len(files)} files (kept: last)", film.shown)
+        result.pairs.append(KneePair(*key, files[-1], scan.place))
+    for key in sorted(set(films) - set(scans)):
+        result.drop("_".join(key), "film without an MR series", films[key].shown)
+    result.sequences = dict(Counter(_plain(entry.description) or "(no description)" for entry in entries))
     result.counts = {
         "series": len(entries),
         "participants": len({entry.participant for entry in entries}),
@@ -143,91 +140,24 @@ def index_release(
     return result
 
 
+def _plain(description: str) -> str:
+    return re.sub(r"\s+", " ", description.strip().upper())
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_image_name(path.name))
+
+
 def _keep_last(
-    kept: dict[tuple[str, str], Path], entry: _Entry, sides: tuple[str, ...], what: str, index: Index
+    kept: dict[tuple[str, str, str], Entry], entry: Entry, sides: tuple[str, ...], what: str, index: Index
 ) -> None:
-    if not entry.folder.is_dir():
-        index.drop(entry.participant, f"{what} is listed, but its folder is not there")
+    if not entry.place.exists():
+        gone = f"{what} of visit {entry.visit} is listed, but its folder is not there"
+        index.drop(entry.participant, gone, entry.shown)
         return
     for side in sides:
-        if (entry.participant, side) in kept:
-            index.drop(f"{entry.participant}_{side}", f"an earlier {what} was repeated (kept: last)")
-        kept[entry.participant, side] = entry.folder
-
-
-def _entries(folder: Path, index: Index) -> Iterator[tuple[str, _Entry]]:
-    """Visit and entry of every series below an image folder, those of `contents.csv` first."""
-    listed = set()
-    for path in sorted(path for path in folder.iterdir() if path.name.lower() == CONTENTS):
-        for number, row in _rows(path):
-            place = folder / row.get("FOLDER", "")
-            participant = row.get("PARTICIPANTID", "")
-            if not row.get("FOLDER") or not _PARTICIPANT.match(participant):
-                index.drop(f"{CONTENTS} row {number}", "lacks Folder or ParticipantID")
-                continue
-            if Path(row["FOLDER"]).is_absolute() or ".." in Path(row["FOLDER"]).parts:
-                index.drop(f"{CONTENTS} row {number}", "its Folder lies outside the release")
-                continue
-            if Path(row["FOLDER"]).parts[1:2] not in ((), (participant,)):
-                index.drop(f"{CONTENTS} row {number}", "its Folder is of another participant")
-                continue
-            listed.add(place)
-            if not row.get("SERIESDESCRIPTION"):
-                listed.discard(place)  # the header may say it
-                continue
-            order = (row.get("STUDYDATE", ""), _barcode(row.get("BARCODE", place.name)), str(place))
-            study = row.get("STUDYDESCRIPTION", "")
-            yield _visit(folder, place), _Entry(place, participant, row["SERIESDESCRIPTION"], study, order)
-    for place in sorted(folder.glob("*.*.*/*/*/*")):
-        if place in listed or not place.is_dir() or visit_of_release(place.relative_to(folder).parts[0]) is None:
-            continue
-        entry = _from_header(place)
-        if entry is None:
-            index.drop(f"{place.parent.parent.name}", f"a series absent from {CONTENTS} has no readable header")
-        else:
-            yield _visit(folder, place), entry
-
-
-def _from_header(place: Path) -> _Entry | None:
-    files = sorted(path for path in place.iterdir() if _is_image(path))
-    if not files:
-        return None
-    try:
-        header = open_dicom(files[0], what=f"series {place}", pixels=False)
-    except Exception:  # damaged files raise anything; the caller says what is lost
-        return None
-    participant = place.parent.parent.name
-    order = (place.parent.name, _barcode(place.name), str(place))
-    return _Entry(place, participant, text(header, "SeriesDescription"), text(header, "StudyDescription"), order)
-
-
-def _visit(folder: Path, place: Path) -> str:
-    """By the release; an unknown one by the name of the visit's folder, such as `00m` or `OAI_00m`."""
-    release = place.relative_to(folder).parts[0]
-    return visit_of_release(release) or folder.name.lower().removeprefix("oai_")
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("latin-1").replace("\x00", "")
-    try:
-        rows = list(csv.reader(re.split(r"\r\n|\n|\r", content), skipinitialspace=True))
-    except csv.Error as error:
-        raise ValueError(f"{path}: cannot be read ({error}).") from None
-    names = [name.strip().upper() for name in rows[0]] if rows else []
-    missing = {"FOLDER", "PARTICIPANTID", "SERIESDESCRIPTION"} - set(names)
-    if missing:
-        raise ValueError(f"{path}: lacks the column {min(missing)}; expected OAI's {CONTENTS}.")
-    return [
-        (number, dict(zip(names, (cell.strip() for cell in row), strict=False)))
-        for number, row in enumerate(rows[1:], start=2)
-        if any(cell.strip() for cell in row)
-    ]
-
-
-def _is_image(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in (".jpg", ".txt", ".csv")
-
-
-def _barcode(value: str) -> int:
-    """Barcodes have 8 digits at early visits and 11 or 12 later: they sort as numbers."""
-    return int(value) if value.isdigit() else 0
+        key = (entry.participant, side, entry.visit)
+        if key in kept:
+            repeated = f"an earlier {what} of visit {entry.visit} was repeated (kept: last)"
+            index.drop(f"{entry.participant}_{side}", repeated, kept[key].shown)
+        kept[key] = entry

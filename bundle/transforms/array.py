@@ -15,7 +15,7 @@ from torch import Tensor
 from bundle.geometry import FIELD_OF_VIEW_MM, check_side, mirror_columns
 from bundle.keys import MIRRORED
 from bundle.readings import check_policy, grade_table
-from bundle.transforms.dicom_file import MAX_PIXELS
+from bundle.transforms.dicom_pixels import MAX_PIXELS
 from bundle.transforms.film_files import read_film
 from bundle.transforms.resample import apply_weights, axis_weights
 

@@ -18,7 +18,7 @@ from bundle.transforms.array import (
     RestoreSide,
     ToGrid,
 )
-from bundle.transforms.dicom_file import MAX_PIXELS
+from bundle.transforms.dicom_pixels import MAX_PIXELS
 
 Data = Mapping[Hashable, Any]
 

@@ -11,15 +11,17 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from bundle.geometry import FILM_MAGNIFICATION
-from bundle.transforms.dicom_file import check_frame, decode, open_dicom, text
+from bundle.transforms.dicom_file import open_dicom, text
+from bundle.transforms.dicom_pixels import check_frame, decode
 
 MODALITIES = ("CR", "DX", "RG")
 OTHER_VIEWS = ("LATERAL", "LAT", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "SKYLINE", "SUNRISE", "MERCHANT", "AXIAL")
-OTHER_VIEWS += ("ML", "LM", "OBLIQUE", "TANGENTIAL")
+OTHER_VIEWS += ("ML", "LM", "OBLIQUE", "TANGENTIAL", "TUNNEL", "NOTCH", "INTERCONDYLAR")
 OTHER_PARTS = ("HAND", "WRIST", "PELVIS", "HIP", "CHEST", "THORAX", "ABDOMEN", "SPINE", "SKULL", "FOOT", "ANKLE")
-OTHER_PARTS += ("SHOULDER", "ELBOW", "LIMB", "BREAST")
+OTHER_PARTS += ("SHOULDER", "ELBOW", "LIMB", "BREAST", "HEAD", "NECK", "FINGER", "THUMB", "TOE", "FOREARM", "HUMERUS")
+OTHER_PARTS += ("CLAVICLE", "SCAPULA", "RIBS", "STERNUM", "SACRUM", "COCCYX", "CALCANEUS", "HEEL", "JAW", "BRAIN")
 KNEE_PARTS = ("KNEE", "LEG", "EXTREMITY", "JOINT", "PATELLA")
-SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing")
+SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 SPACING_RANGE_MM = (0.02, 5.0)
 
 
@@ -46,14 +48,13 @@ class DicomFilm:
     sop_instance_uid: str | None
 
 
-def read_dicom_film(path: Path, *, spacing_mm: float | None, max_pixels: int) -> DicomFilm:
-    """Read a film; see `read_film`.
+def read_dicom_film(source: Path | bytes, *, what: str, spacing_mm: float | None, max_pixels: int) -> DicomFilm:
+    """Read a film from a file or its content; see `read_film`.
 
     Raises:
-        ValueError: if the file is no PA film of the knee, is damaged, or has no spacing.
+        ValueError: if the file is no PA film of the knee, is damaged, or has no spacing; `what` begins the message.
     """
-    what = f"film {path}"
-    dataset = open_dicom(path, what=what)
+    dataset = open_dicom(source, what=what)
     check_kind(dataset, what=what)
     check_frame(dataset, what=what, max_pixels=max_pixels)
     spacing, source = film_spacing(dataset, what=what, spacing_mm=spacing_mm)
@@ -72,16 +73,18 @@ def check_kind(dataset: Dataset, *, what: str) -> None:
     """Refuse, with the reason, what is no frontal radiograph of the knee."""
     modality = text(dataset, "Modality")
     if modality not in MODALITIES:
-        raise ValueError(f"{what}: modality must be one of {', '.join(MODALITIES)}, got {modality or 'none'}.")
-    part = text(dataset, "BodyPartExamined").upper()
+        raise ValueError(f"{what}: modality must be one of {', '.join(MODALITIES)}, got {modality[:40] or 'none'}.")
+    part = " ".join([text(dataset, "BodyPartExamined").upper(), *_meanings(dataset, "AnatomicRegionSequence")])
     description = _words(text(dataset, "SeriesDescription"))
-    if (part and not any(word in part for word in KNEE_PARTS)) or (
-        "KNEE" not in description and (other := set(OTHER_PARTS) & set(description))
-    ):
-        raise ValueError(f"{what}: shows {part or ', '.join(other)}; expected the knee.")
+    # a part in another language or of the maker's own naming is left to the knee finder
+    other = [] if any(word in part for word in KNEE_PARTS) else [word for word in OTHER_PARTS if word in part]
+    if "KNEE" not in description:
+        other += [word for word in OTHER_PARTS if word in description]
+    if other:
+        raise ValueError(f"{what}: shows {part.strip() or other[0]}; expected the knee.")
     views = description + _words(text(dataset, "ViewPosition"))
-    for code in dataset.get("ViewCodeSequence") or []:
-        views += _words(text(code, "CodeMeaning"))
+    for meaning in _meanings(dataset, "ViewCodeSequence"):
+        views += _words(meaning)
     found = [view for view in OTHER_VIEWS if view in views]
     if found:
         raise ValueError(f"{what}: is a {found[0].lower()} view; expected posterior-anterior (PA).")
@@ -102,7 +105,7 @@ def film_spacing(dataset: Dataset, *, what: str, spacing_mm: float | None = None
         ValueError: if there is none.
     """
     for tag in SPACING_TAGS:
-        edges = _edges(dataset.get(tag))
+        edges = _edges(dataset, tag)
         if edges is None:
             continue
         corrected = text(dataset, "PixelSpacingCalibrationType").upper() in ("GEOMETRY", "FIDUCIAL")
@@ -137,12 +140,25 @@ def film_bilateral(dataset: Dataset) -> bool | None:
     return None if film_side(dataset) is None else False
 
 
+def _meanings(dataset: Dataset, tag: str) -> list[str]:
+    """The texts of a sequence of codes; none where the sequence is damaged."""
+    try:
+        codes = list(dataset.get(tag) or [])
+    except Exception:  # pydicom reads a sequence when it is asked for
+        return []
+    return [text(code, "CodeMeaning").upper() for code in codes if isinstance(code, Dataset)]
+
+
 def _words(value: str) -> list[str]:
     return [word for word in re.split(r"[^A-Z0-9]+", value.upper()) if word]
 
 
-def _edges(value: object) -> tuple[float, float] | None:
+def _edges(dataset: Dataset, tag: str) -> tuple[float, float] | None:
     """Two edges from a tag that may be a list, one number or text; None if it is no spacing."""
+    try:
+        value = dataset.get(tag)
+    except Exception:  # an entry that cannot be converted
+        return None
     if value is None:
         return None
     parts = (

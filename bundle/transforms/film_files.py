@@ -11,7 +11,9 @@ import numpy as np
 from monai.utils import optional_import
 
 from bundle.geometry import AXES, ila_affine
-from bundle.transforms.dicom_file import MAX_PIXELS, check_size
+from bundle.transforms.archive import is_archive, members
+from bundle.transforms.dicom_file import is_dicom
+from bundle.transforms.dicom_pixels import MAX_PIXELS, check_size
 from bundle.transforms.film_dicom import DicomFilm, read_dicom_film
 
 Image, _ = optional_import("PIL.Image")
@@ -20,7 +22,10 @@ ImageOps, _ = optional_import("PIL.ImageOps")
 PHANTOM_MARK = "synthetic-phantom"
 PREPARED_MARK = "knee ROI"
 """In the header of a film that preparation cut and normalised; it is taken as it is."""
+PICTURE_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
+"""How PNG, JPEG and TIFF files begin, whatever they are called."""
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+TIFF_PHOTOMETRIC = 262
 GREY_MODES = ("L", "I", "I;16", "I;16B", "I;16L", "F", "LA")
 
 
@@ -54,7 +59,8 @@ def read_film(path: str | Path, *, spacing_mm: float | None = None, max_pixels: 
     """Read a film.
 
     Args:
-        path: DICOM (with any ending or none), NIfTI, PNG, JPEG or TIFF file.
+        path: DICOM (with any ending or none), NIfTI, PNG, JPEG or TIFF file, or an archive (`.tar.gz`) of one DICOM
+            film.
         spacing_mm: pixel edge at the detector, mm; used where the file does not say it.
         max_pixels: files whose header claims more are refused before memory is taken.
 
@@ -72,12 +78,20 @@ def read_film(path: str | Path, *, spacing_mm: float | None = None, max_pixels: 
         raise ValueError(f"{what}: the file is empty.")
     name = path.name.lower()
     try:
+        with path.open("rb") as file:
+            head = file.read(132)
         if name.endswith((".nii", ".nii.gz")):
             film = _read_nifti(path, what, max_pixels)
-        elif name.endswith(PICTURES):
+        elif is_archive(path):
+            film = _from_dicom(
+                read_dicom_film(_only_member(path, what), what=what, spacing_mm=spacing_mm, max_pixels=max_pixels)
+            )
+        elif not is_dicom(head) and (name.endswith(PICTURES) or head.startswith(PICTURE_HEADS)):
             film = _read_picture(path, what, spacing_mm, max_pixels)
+        elif not is_dicom(head):
+            raise ValueError(f"{what}: is no DICOM file, nor NIfTI, PNG, JPEG or TIFF.")
         else:
-            film = _from_dicom(read_dicom_film(path, spacing_mm=spacing_mm, max_pixels=max_pixels))
+            film = _from_dicom(read_dicom_film(path, what=what, spacing_mm=spacing_mm, max_pixels=max_pixels))
     except Exception as error:  # decoders raise anything from KeyError to struct.error on damaged files
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if isinstance(error, ValueError) and reason.startswith("film "):
@@ -88,6 +102,14 @@ def read_film(path: str | Path, *, spacing_mm: float | None = None, max_pixels: 
     if np.ptp(film.pixels) == 0:
         raise ValueError(f"{what}: every pixel has the same value; there is no image in it.")
     return film
+
+
+def _only_member(path: Path, what: str) -> bytes:
+    """The film in an archive; NDA packs a film as a series of one file."""
+    found = [content for _, content in members(path, what=what)]
+    if len(found) != 1:
+        raise ValueError(f"{what}: the archive has {len(found)} files; expected one film.")
+    return found[0]
 
 
 def _from_dicom(film: DicomFilm) -> FilmFile:
@@ -112,6 +134,9 @@ def _read_picture(path: Path, what: str, spacing_mm: float | None, max_pixels: i
             raise ValueError(f"{what}: has {picture.n_frames} pages; expected one.")
         if picture.mode not in (*GREY_MODES, "RGB", "RGBA"):
             raise ValueError(f"{what}: must be a grey picture of 8 bits or more, got mode {picture.mode}.")
+        if getattr(picture, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0 and picture.mode != "L":
+            # Pillow turns the grey scale of 8 bits round and leaves deeper ones as they are
+            raise ValueError(f"{what}: is a TIFF in which 0 is white; save it with 0 as black.")
         pixels = np.asarray(ImageOps.exif_transpose(picture))
     if pixels.ndim == 3:
         colours = pixels[..., :1] if pixels.shape[2] == 2 else pixels[..., :3]

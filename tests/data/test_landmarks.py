@@ -123,13 +123,12 @@ def test_image_analysis_may_not_name_a_place_that_the_network_rules_out(monkeypa
         find_knee(film, "R", Answer({}))
 
 
-def test_crop_has_the_joint_that_the_finder_names_in_its_middle(tmp_path):
+def test_crop_has_the_joint_that_the_finder_names_in_its_middle():
     """A bright square at the joint centre lands in the middle of the crop."""
     pixels = torch.zeros(1, 192, 256, 1)
     pixels[0, 90:95, 60:65] = 1
     film = film_of(pixels=pixels)
-    crop = CropKnee(64)
-    crop.path, crop.finder = tmp_path, answer(film, {"R": (92 * 1.6, 62 * 1.6)})
+    crop = CropKnee(64, answer(film, {"R": (92 * 1.6, 62 * 1.6)}))
     cut = crop(film, "R").numpy()[0, :, :, 0]
     rows, columns = np.indices(cut.shape)
     assert (cut * rows).sum() / cut.sum() == pytest.approx(31.5, abs=0.15)

@@ -1,5 +1,8 @@
 """MR series from DICOM files: geometry from positions, and what is refused by name."""
 
+import copy
+import tarfile
+
 import fabricate_oai as oai
 import numpy as np
 import pytest
@@ -69,6 +72,34 @@ def test_thumbnails_and_hidden_files_are_passed_over(tmp_path):
     assert read_mr_series(folder).volume.shape == VOLUME.shape
 
 
+def test_identical_copies_are_read_once_and_a_localiser_is_passed_over(tmp_path):
+    def more(datasets):
+        twin = copy.deepcopy(datasets[5])
+        twin.SOPInstanceUID, twin.InstanceNumber = generate_uid(), 99
+        scout = copy.deepcopy(datasets[0])
+        scout.SeriesInstanceUID, scout.ImageType = generate_uid(), ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        scout.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        datasets += [twin, scout]
+
+    read = read_mr_series(series(tmp_path, more))
+    np.testing.assert_array_equal(read.volume, VOLUME)
+    assert read.notes == ("passed over 1 localiser images", "passed over 1 identical copies of slices")
+
+
+def test_series_in_an_archive_equals_the_folder(tmp_path):
+    folder = series(tmp_path)
+    with tarfile.open(tmp_path / "1.tar.gz", "w:gz") as archive:
+        for path in sorted(folder.iterdir(), reverse=True):
+            archive.add(path, f"./{path.name}")
+    read, expected = read_mr_series(tmp_path / "1.tar.gz"), read_mr_series(folder)
+    np.testing.assert_array_equal(read.volume, expected.volume)
+    np.testing.assert_array_equal(read.affine, expected.affine)
+    whole = (tmp_path / "1.tar.gz").read_bytes()
+    (tmp_path / "1.tar.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"series .*1\.tar\.gz: the archive is damaged or cut short"):
+        read_mr_series(tmp_path / "1.tar.gz")
+
+
 def _move(datasets, index, millimetres):
     x, y, z = datasets[index].ImagePositionPatient
     datasets[index].ImagePositionPatient = [x, float(y) + millimetres, z]
@@ -80,6 +111,22 @@ def _move(datasets, index, millimetres):
         (lambda ds: ds.pop(5), "gap"),
         (lambda ds: setattr(ds[4], "ImagePositionPatient", ds[5].ImagePositionPatient), "duplicate"),
         (lambda ds: _move(ds, 11, -4), "gap"),
+        (lambda ds: _move(ds, 5, 0.5), "gap"),
+        (
+            lambda ds: [setattr(d, "ImagePositionPatient", [0, 0, 0]) for d in ds],
+            "all its slices lie at the same place",
+        ),
+        (lambda ds: setattr(ds[3], "ImagePositionPatient", [0, float("nan"), 0]), "not 3 numbers"),
+        (lambda ds: ds[3].add_new("PixelSpacing", "LO", "wide"), "PixelSpacing is absent or not 2 numbers"),
+        (lambda ds: [setattr(d, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]) for d in ds], "perpendicular"),
+        (lambda ds: [setattr(d, "ImageOrientationPatient", [1, 0, 0, 0, 1, 0]) for d in ds], "axial"),
+        (lambda ds: ds[3].add_new("RescaleSlope", "LO", "much"), "file 004: its RescaleSlope is not a number"),
+        (lambda ds: setattr(ds[3], "EchoNumbers", 2), "EchoNumbers differs"),
+        (lambda ds: setattr(ds[3], "NumberOfFrames", 80), "file 004: has 80 frames"),
+        (
+            lambda ds: [setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]) for d in ds],
+            "localiser images alone",
+        ),
         (lambda ds: setattr(ds[3], "SeriesInstanceUID", generate_uid()), "more than one series"),
         (lambda ds: setattr(ds[3], "PatientID", "9000002"), "PatientID differs"),
         (lambda ds: setattr(ds[3], "SeriesDescription", "COR_T1_3D_FLASH_LEFT"), "SeriesDescription differs"),

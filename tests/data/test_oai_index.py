@@ -1,5 +1,8 @@
 """Films and series found in a directory release, and paired."""
 
+import shutil
+import tarfile
+
 import fabricate_oai as oai
 import pytest
 
@@ -122,3 +125,79 @@ def test_absent_folder_is_named(tmp_path):
         index_release(tmp_path / "absent")
     with pytest.raises(FileNotFoundError, match="nothing of visit 00m"):
         index_release(tmp_path)
+
+
+SHEET = ["src_subject_id", "interview_date", "sex", "visit", "image_file", "image_description", "image_file_format"]
+SHEET += ["comments_misc"]
+
+
+def nda(root, rows, *, below="image03/00m", definitions=True):
+    """An NDA download: `image03.txt`, and one archive for each series that is given content."""
+    lines = [SHEET, [f"{name} of the image" for name in SHEET]] if definitions else [SHEET]
+    for participant, barcode, description, datasets in rows:
+        tail = f"0.E.1/{participant}/20051013/{barcode}"
+        file = f"s3://NDAR_Central_1/submission_1/00m/{tail}"
+        kind = "JPEG" if barcode.endswith(".jpg") else "DICOM"
+        file += "" if kind == "JPEG" else ".tar.gz"
+        lines.append([participant, "10/13/2005", "F", "V00", file, description, kind, "OAI MR KNEE"])
+        if datasets is not None:
+            place = root / below / f"{tail}.tar.gz" if below else root / f"{barcode}.tar.gz"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            folder = oai.save_series(datasets, root / "unpacked")
+            with tarfile.open(place, "w:gz") as archive:
+                for path in sorted(folder.iterdir()):
+                    archive.add(path, f"./{path.name}")
+            shutil.rmtree(folder)
+    text = "\n".join("\t".join(f'"{cell}"' for cell in line) for line in lines)
+    (root / "image03.txt").write_text(text + "\n")
+    return root
+
+
+ROWS = [
+    ("9000001", "10583703", BOTH, FILM),
+    ("9000001", "10583704", FLASH + " ", SCAN),
+    ("9000001", "10583704_1x1.jpg", FLASH, None),
+    ("9000002", "10583705", FLASH, None),  # listed, and not downloaded
+]
+
+
+@pytest.mark.parametrize("below", ["image03/00m", "00m", "some/where/OAI_00m", ""])
+@pytest.mark.parametrize("definitions", [True, False])
+def test_nda_download_is_read_from_its_archives(tmp_path, below, definitions):
+    index = index_release(nda(tmp_path, ROWS, below=below, definitions=definitions))
+    assert [pair.name for pair in index.pairs] == ["9000001_R_00m"]
+    assert index.pairs[0].series.name == "10583704.tar.gz"
+    assert not list(tmp_path.rglob("001"))  # nothing was unpacked
+    with pytest.raises(FileNotFoundError, match="nothing of visit 12m in it; it holds 00m"):
+        index_release(tmp_path, visit="12m")
+
+
+def test_archives_without_a_list_are_known_by_their_headers(tmp_path):
+    nda(tmp_path, ROWS)
+    (tmp_path / "image03.txt").unlink()
+    assert [pair.name for pair in index_release(tmp_path).pairs] == ["9000001_R_00m"]
+    bad = next(tmp_path.rglob("10583704.tar.gz"))
+    bad.write_bytes(b"damaged")
+    index = index_release(tmp_path)
+    assert index.pairs == []
+    told = [item for item in index.dropped if "no readable header" in item["reason"]]
+    assert told == [{"knee": "9000001", "file": "0.E.1/9000001/*/*.tar.gz", "reason": told[0]["reason"]}]
+
+
+def test_several_visits_are_pooled(tmp_path):
+    for visit, release in (("00m", "0.C.2"), ("12m", "1.C.2"), ("24m", "3.C.2")):
+        tree = oai.Tree(tmp_path, visit)
+        tree.series("9000001", BOTH, FILM, release=release)
+        tree.series("9000001", FLASH, SCAN, release=release)
+        tree.write_contents()
+    index = index_release(tmp_path, visit=("00m", "24m"))
+    assert [pair.name for pair in index.pairs] == ["9000001_R_00m", "9000001_R_24m"]
+
+
+def test_another_coronal_sequence_may_be_asked_for(tmp_path):
+    tree = oai.Tree(tmp_path)
+    tree.series("9000001", BOTH, FILM)
+    tree.series("9000001", "COR_IW_TSE_RIGHT", SCAN)
+    tree.write_contents()
+    assert index_release(tmp_path).pairs == []
+    assert [pair.name for pair in index_release(tmp_path, series="cor_iw_tse").pairs] == ["9000001_R_00m"]

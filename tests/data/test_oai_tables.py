@@ -1,6 +1,8 @@
 """Readings and covariates from OAI's tables, in the shapes in which they occur."""
 
 import fabricate_oai as oai
+import pandas
+import pyreadstat
 import pytest
 
 from bundle.data.oai_layout import find_layout
@@ -28,21 +30,32 @@ def test_cells_are_read_in_every_form(tmp_path, side, value):
 def test_file_and_column_names_in_any_case_with_and_without_visit(tmp_path):
     path = oai.Tree(tmp_path).readings([knee(XRKL="2")], name="KXR_SQ_BU00.TXT", prefix="")
     path.write_text(path.read_text().lower())
-    assert find_layout(tmp_path).table("kxr_sq_bu00.txt") == path
+    assert find_layout(tmp_path).readings("00") == path
     assert read_readings(path, OAI)["9000001", "R"]["XRKL"] == 2
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_project_15_comes_before_37_and_42_is_37(tmp_path, order):
+def test_project_15_comes_before_37_before_42_and_37_first_at_late_visits(tmp_path, order):
     rows = [knee(project="15", XRKL="1"), knee(project="37", XRKL="2"), knee(project="42", XRKL="3")]
     tree = oai.Tree(tmp_path)
-    assert read_readings(tree.readings([rows[i] for i in order]), OAI)["9000001", "R"]["XRKL"] == 1
-    # 42 is 37: the first of the two in the file, but one without KL gives way
-    late = [rows[i] for i in order if i]
-    expected = late[0]["XRKL"]
-    assert read_readings(tree.readings(late), OAI)["9000001", "R"]["XRKL"] == int(expected)
-    late[0]["XRKL"] = ".T: Technical problems"
-    assert read_readings(tree.readings(late), OAI)["9000001", "R"]["XRKL"] == int(late[1]["XRKL"])
+
+    def grade(rows, visit="00m", prefix="V00"):
+        return read_readings(tree.readings(rows, prefix=prefix), OAI, visit=visit)["9000001", "R"]["XRKL"]
+
+    assert grade([rows[i] for i in order]) == 1
+    assert grade([rows[i] for i in order if i]) == 2
+    assert grade([rows[i] for i in order], "72m", "V08") == 2
+    assert grade([rows[i] for i in order], "96m", "V10") == 2
+    # a reading without a KL grade gives way to one with it
+    rows[0]["XRKL"] = ".T: Technical problems"
+    assert grade([rows[i] for i in order]) == 2
+
+
+def test_two_readings_of_one_project_that_differ_are_told(tmp_path):
+    path = oai.Tree(tmp_path).readings([knee(XRKL="1"), knee(XRKL="2"), knee("2", XRKL="1"), knee("2", XRKL="1")])
+    told = []
+    assert read_readings(path, OAI, note=lambda *what: told.append(what))["9000001", "R"]["XRKL"] == 1
+    assert told == [("9000001_R_00m", "graded twice and differently by project 15 (kept: first)")]
 
 
 def test_fractional_narrowing_and_attrition_of_two_are_grades(tmp_path):
@@ -80,7 +93,11 @@ def test_quotation_marks_byte_order_mark_and_latin1_do_no_harm(tmp_path):
     ("content", "message"),
     [
         (b"", "no column ID"),
-        (b"ID,SIDE\n1,2\n", "no column ID"),
+        (b"ID,SIDE\n1,2\n", "no radiographic reading"),
+        (b"A,SIDE\n1,2\n", "no column ID"),
+        (b"ID|SIDE|V01XRKL\n9000001|1|1\n", "row 2: its column V01XRKL is of visit 01; expected visit 00"),
+        (b"x" * 3_000_000, "no column ID|more than"),
+        (b"ID|SIDE|XRKL\n9000001|1|1\n" + b"x" * 3_000_000, "line of more than"),
         (b"ID|SIDE\n9000001|1\n", "no radiographic reading"),
         (b"ID|SIDE|XRKL\n9000001|3|1\n", "row 2: needs ID and SIDE"),
         (b"ID|SIDE|XRKL\n|1|1\n", "row 2: needs ID and SIDE"),
@@ -124,3 +141,75 @@ def test_unread_findings_are_zero_only_without_definite_osteoarthritis():
     filled = fill_unread(readings)
     assert [filled[key]["XROSFM"] for key in readings] == [0, 0, None, 1, None]
     assert filled["c", "R"]["XRKL"] is None
+
+
+NDA = (
+    "src_subject_id\tvisit\treadprj\tside\txrkl\txrjsm\tsite\tinterview_age\tsex\n"
+    '"Subject ID how it\'s defined"\t"Visit name"\t"Project"\t"Side"\t"KL grade"\t"JSN"\t"Site"\t"Months"\t"Sex"\n'
+    '"9000001"\t"V00"\t15\t1\t"2"\t"1.5"\t"C"\t"745"\t"F"\n'
+    '"9000001"\t"V01"\t15\t1\t"3"\t"2"\t"C"\t"757"\t"F"\n'
+)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_nda_table_has_a_second_header_row_and_all_visits(tmp_path, ends):
+    (tmp_path / "oai_kxrsemiquant01.txt").write_bytes(NDA.replace("\n", ends).encode())
+    path = find_layout(tmp_path).readings("00")
+    assert path.name == "oai_kxrsemiquant01.txt"
+    assert read_readings(path, OAI)["9000001", "R"]["XRKL"] == 2
+    assert read_readings(path, OAI)["9000001", "R"]["XRJSM"] == 1.5
+    assert read_readings(path, OAI, visit="12m")["9000001", "R"]["XRKL"] == 3
+    assert read_covariates([path])["9000001"] == {"age": 62, "sex": "F", "bmi": None, "site": "C"}
+    with pytest.raises(ValueError, match="no radiographic reading of visit 96m"):
+        read_readings(path, OAI, visit="96m")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("delimiter", ["|", ",", "\t"])
+def test_encodings_and_separators(tmp_path, encoding, delimiter):
+    lines = [["id", "side", "readprj", "v00xrkl"], ["9000001", "1: Right", "15", "2: caf\xe9"]]
+    text = "".join(delimiter.join(line) + "\r\n" for line in lines)
+    (tmp_path / "kxr_sq_bu00.txt").write_bytes(text.encode(encoding))
+    assert read_readings(tmp_path / "kxr_sq_bu00.txt", OAI)["9000001", "R"]["XRKL"] == 2
+
+
+def test_sas_tables_are_read_as_the_text_is(tmp_path):
+    """SAS transport files: pyreadstat writes those, and reads both kinds by the same call."""
+    columns = {"ID": ["9000001", "9000001"], "SIDE": [1.0, 2.0], "READPRJ": [15.0, 15.0]}
+    columns |= {"V00XRKL": [2.0, None], "V00XRJSM": [1.5, 0.0]}
+    pyreadstat.write_xport(pandas.DataFrame(columns), str(tmp_path / "kxr.xpt"))
+    readings = read_readings(tmp_path / "kxr.xpt", OAI)
+    assert (readings["9000001", "R"]["XRKL"], readings["9000001", "R"]["XRJSM"]) == (2, 1.5)
+    assert (readings["9000001", "L"]["XRKL"], readings["9000001", "L"]["XRJSM"]) == (None, 0)
+
+
+def test_sas7bdat_takes_its_own_reader_and_bytes_are_decoded(tmp_path, monkeypatch):
+    """No tool at hand writes sas7bdat, so the reader is replaced: what is proven is the choice and the cells."""
+
+    class Meta:
+        column_names = ("ID", "SIDE", "V00XRKL", "V00OTHER")
+
+    def read(path, metadataonly=False, usecols=None, output_format=None):
+        columns = {"ID": [b"9000001"], "SIDE": [b"1: Right"], "V00XRKL": [2.0], "V00OTHER": [1.0]}
+        return (None, Meta) if metadataonly else ({name: columns[name] for name in usecols}, Meta)
+
+    monkeypatch.setattr(pyreadstat, "read_sas7bdat", read)
+    path = tmp_path / "kxr_sq_bu00.sas7bdat"
+    path.write_bytes(b"x")
+    assert find_layout(tmp_path).readings("00") == path
+    assert read_readings(path, OAI)["9000001", "R"]["XRKL"] == 2
+
+
+def test_damaged_sas_file_is_one_clear_error(tmp_path):
+    (tmp_path / "kxr_sq_bu00.sas7bdat").write_bytes(b"not SAS" * 100)
+    with pytest.raises(ValueError, match="cannot be read as SAS"):
+        read_readings(tmp_path / "kxr_sq_bu00.sas7bdat", OAI)
+
+
+def test_age_and_bmi_are_those_of_the_visit(tmp_path):
+    tree = oai.Tree(tmp_path)
+    enrollees = tree.table("Enrollees.txt", ["ID|P02SEX|V00SITE", "9000001|2: Female|B"])
+    clinical = tree.table("AllClinical01.txt", ["ID|V01AGE|V01BMI|P01BMI", "9000001|62|27.5|29"])
+    assert read_covariates([enrollees, clinical], visit="12m")["9000001"] == {
+        **{"age": 62, "sex": "F", "bmi": 27.5, "site": "B"}
+    }

@@ -12,7 +12,9 @@ import fabricate_oai as oai
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
+from small_release import SMALL, entries, knees, quiet, table
 
 from bundle.data import Options, Series, find_knee, pairs, prepare, split_of
 from bundle.data.datalist import SPLITS, source
@@ -21,41 +23,6 @@ from bundle.geometry import Grid
 from bundle.transforms import CanonicalSided, FlattenFilmd, LoadFilm, LoadFilmd, NormaliseFilmd, ToGridd
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = Options(image_size=64)
-PICTURE = oai.knee_picture(300, 400, 1.0, [(150.0, 105.0, "R"), (150.0, 300.0, "L")])
-
-
-def knees(tree, participants, *, sides="R", edit_film=None, edit_series=None):
-    for participant in participants:
-        film = oai.film_dataset(PICTURE, spacing=1.0)
-        film.PatientName = "Doe^Jane"
-        if edit_film:
-            edit_film(film)
-        tree.series(participant, "Bilateral PA Fixed Flexion Knee", [film])
-        for side in sides:
-            volume = oai.knee_volume()
-            volume = volume[:, ::-1] if side == "L" else volume
-            slices = oai.mr_datasets(volume, spacing=2.5, side=side, participant=participant)
-            if edit_series:
-                slices = edit_series(slices)
-            tree.series(participant, f"COR_T1_3D_FLASH_{'RIGHT' if side == 'R' else 'LEFT'}", slices)
-    tree.write_contents()
-
-
-def table(tree, participants):
-    rows = [{"ID": p, "SIDE": s, "READPRJ": "15", "XRKL": "1: 1"} for p in participants for s in ("1: Right", "2")]
-    tree.readings(rows)
-    tree.table("Enrollees.txt", ["ID|P02SEX|V00SITE", *(f"{p}|2: Female|B" for p in participants)])
-    tree.table("AllClinical00.txt", ["ID|V00AGE|P01BMI", *(f"{p}|61|.: Missing" for p in participants)])
-
-
-def entries(out):
-    content = json.loads((out / "dataset.json").read_text())
-    return [entry for split in SPLITS for entry in content[split]]
-
-
-def quiet(_):
-    """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +64,43 @@ def test_every_voxel_stays_where_it_was(slices, pitch):
     ramp = Series(np.broadcast_to(place, whole.volume.shape).astype(np.float32), whole.affine, "R", True, "", "")
     values, affine = resample_series(ramp, image_size=32, slices=50)
     np.testing.assert_allclose(values[5, 5], affine[1, 3] + affine[1, 2] * np.arange(50), atol=0.3)
-    np.testing.assert_allclose(affine[1, 2] * 50, 50 / 80 * slices * pitch)
+    assert affine[1, 2] == pytest.approx(1.5)
     # the middle of the field of view is the middle of the series
     np.testing.assert_allclose((affine @ [15.5, 15.5, 0, 1])[::2], (whole.affine @ [31.5, 31.5, 0, 1])[::2])
+
+
+@pytest.mark.parametrize("kept", [slice(0, 79), slice(1, 80), slice(4, 76), slice(0, 72), slice(20, 72)])
+def test_fewer_slices_land_on_the_same_physical_grid(kept):
+    """What is prepared of a part of a knee's slices is what SimpleITK finds in the whole at the same places in mm."""
+    whole = series(80)
+    affine = whole.affine.copy()
+    affine[:3, 3] += kept.start * affine[:3, 2]
+    part = Series(whole.volume[..., kept], affine, "R", True, "", "")
+    values, affine = resample_series(part, image_size=64, slices=50)
+    reference = resample_series(whole, image_size=64, slices=50)[1]
+    np.testing.assert_allclose(affine[:3, :3], reference[:3, :3], atol=1e-9)
+    shift = (affine - reference)[:3, 3]
+    np.testing.assert_allclose(shift[[0, 2]], 0, atol=1e-9)
+    # half of what one end lost, half a slice to begin with one, and 3 mm where a short series ends
+    assert abs(shift[1]) <= abs((kept.start + kept.stop) / 2 - 40) * 1.5 + 0.75 + 3 * (kept.stop - kept.start < 54)
+
+    def itk(array, matrix):
+        """An array whose axes are rows, columns, slices, as SimpleITK's image: x is the first axis of the affine."""
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+        lps = np.diag([-1, -1, 1, 1]) @ matrix
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(lps[:3, 3].tolist())
+        return image
+
+    found = SimpleITK.Resample(itk(whole.volume, whole.affine), itk(values, affine), SimpleITK.Transform(3, 1))
+    np.testing.assert_allclose(SimpleITK.GetArrayFromImage(found).transpose(2, 1, 0), values, atol=0.01)
+
+
+def test_a_series_that_is_not_as_deep_as_the_window_is_refused():
+    with pytest.raises(ValueError, match="is 60 mm deep from back to front; expected 75"):
+        resample_series(series(40), image_size=64, slices=50)
 
 
 def test_smaller_fields_are_filled_and_much_smaller_ones_refused():
@@ -109,7 +110,7 @@ def test_smaller_fields_are_filled_and_much_smaller_ones_refused():
     assert (values[32, 8:56] > whole.volume.min()).all()
     with pytest.raises(ValueError, match="covers 64 x 64 mm"):
         resample_series(series(80, edge=1.0), image_size=64, slices=50)
-    with pytest.raises(ValueError, match="has 8 slices; expected 40"):
+    with pytest.raises(ValueError, match="has 8 slices; expected 25"):
         resample_series(series(8), image_size=64, slices=50)
 
 

@@ -1,0 +1,145 @@
+"""Tables of a study as rows of plain cells: `|`, tab or comma separated text, and SAS files."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from monai.utils import optional_import
+
+pyreadstat, HAS_PYREADSTAT = optional_import("pyreadstat")
+
+MAX_BYTES = 512 * 2**20
+LONGEST_LINE = 2**20
+"""Characters; OAI's widest table has some 1,200 columns."""
+SAS = {".sas7bdat": "read_sas7bdat", ".xpt": "read_xport"}
+ID = ("ID", "SRC_SUBJECT_ID", "PARTICIPANTID", "PARTICIPANT")
+"""Columns that hold the participant, in the ASCII release, at the NDA and in tables of images."""
+_CODED = re.compile(r"^(-?\d+(?:\.\d+)?)\s*:.*$", re.DOTALL)
+_MISSING = re.compile(r"^\.[A-Za-z]?(\s*:.*)?$", re.DOTALL)
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+Row = dict[str, str | None]
+
+
+def read_table(path: str | Path, wanted: Callable[[str], bool] | None = None) -> list[Row]:
+    """Rows of a table, see `rows`; a row's place in the list is its line in the file, less the header."""
+    result: list[Row] = []
+    for number, row in rows(path, wanted):
+        result += [{}] * (number - 2 - len(result))
+        result.append(row)
+    return result
+
+
+def rows(path: str | Path, wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[int, Row]]:
+    """Number and cells of every row, read one after the other.
+
+    Column names become upper-case, the participant's is called `ID`; a cell `2: Left` becomes `2`, and a missing code
+    or blank None. OAI's tables are latin-1 and unquoted, NDA's are quoted and have a second header row of definitions.
+
+    Args:
+        path: text or SAS file.
+        wanted: says of a column's name whether it is read; None reads all.
+
+    Raises:
+        ValueError: if the file has no header with a column for the participant, a column twice, or a row with more
+            cells than the header.
+    """
+    path = Path(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"table {path}: has more than {MAX_BYTES // 2**20} MiB; that is no table of OAI's.")
+    if path.suffix.lower() in SAS:
+        yield from _sas_rows(path, wanted)
+        return
+    try:
+        yield from _text_rows(path, wanted)
+    except (csv.Error, UnicodeError) as error:
+        raise ValueError(f"table {path}: cannot be read ({error}).") from None
+
+
+def _text_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[int, Row]]:
+    with path.open("rb") as file:
+        head = file.read(4)
+    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "latin-1")
+    with path.open(encoding=encoding, errors="replace") as file:  # a mark of order does not make the rest clean
+        first = file.readline(LONGEST_LINE)
+        delimiter = next((character for character in "|\t" if character in first), ",")
+        file.seek(0)
+        # `|` separated tables know no quoting: a quotation mark in a label is one
+        quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+        reader = csv.reader(_lines(file, path), delimiter=delimiter, quoting=quoting)
+        names = _names(next(reader, []), path)
+        kept = [(place, name) for place, name in enumerate(names) if name == "ID" or wanted is None or wanted(name)]
+        second = True
+        for cells in reader:
+            number = reader.line_num
+            if len(cells) > len(names):
+                raise ValueError(f"table {path}, row {number}: has {len(cells)} cells, the header {len(names)}.")
+            row = {name: _cell(cells[place]) for place, name in kept if place < len(cells)}
+            definitions = second and delimiter == "\t" and " " in (row.get("ID") or "")
+            second = False
+            if not definitions and any(cells):
+                yield number, row
+
+
+def _lines(file: Any, path: Path) -> Iterator[str]:
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"table {path}: has a line of more than {LONGEST_LINE} characters; that is no table.")
+        yield line.replace("\x00", "")
+
+
+def _sas_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[int, Row]]:
+    if not HAS_PYREADSTAT:
+        raise ValueError(f"table {path}: is a SAS file; install pyreadstat to read it, or get the text release.")
+    read = getattr(pyreadstat, SAS[path.suffix.lower()])
+    try:
+        _, meta = read(str(path), metadataonly=True)
+        names = _names(meta.column_names, path)
+        kept = {old: name for old, name in zip(meta.column_names, names, strict=True)}
+        kept = {old: name for old, name in kept.items() if name == "ID" or wanted is None or wanted(name)}
+        columns, _ = read(str(path), usecols=list(kept), output_format="dict")
+    except ValueError:
+        raise
+    except Exception as error:  # pyreadstat has errors of its own
+        raise ValueError(f"table {path}: cannot be read as SAS ({' '.join(str(error).split())[:120]}).") from None
+    count = max((len(values) for values in columns.values()), default=0)
+    for index in range(count):
+        yield index + 2, {name: _sas_cell(columns[old][index]) for old, name in kept.items()}
+
+
+def _names(header: list[str], path: Path) -> list[str]:
+    names = [name.strip().strip('"').strip().upper() for name in header]
+    if "ID" not in names:
+        names = ["ID" if name == next((n for n in ID if n in names), "ID") else name for name in names]
+    if "ID" not in names:
+        raise ValueError(
+            f"table {path}: has no column ID in its first row; expected text separated by `|`, tabs or commas."
+        )
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise ValueError(f"table {path}: has the column {twice[0]} twice.")
+    return names
+
+
+def _cell(value: str) -> str | None:
+    value = value.strip()
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1].strip()
+    if not value or _MISSING.match(value):
+        return None
+    coded = _CODED.match(value)
+    return coded[1] if coded else value
+
+
+def _sas_cell(value: Any) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    return _cell(f"{value:.10g}" if isinstance(value, float) else str(value))

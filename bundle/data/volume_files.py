@@ -1,0 +1,60 @@
+"""A real MRI volume from whatever holds it: a DICOM series in a folder or archive, or a NIfTI file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bundle.data.oai_dicom import MAX_VOXELS, Series, read_mr_series
+from bundle.geometry import AXES
+from bundle.transforms.film_files import PHANTOM_MARK
+
+NIFTI = (".nii", ".nii.gz")
+
+
+def read_volume(path: Path) -> Series:
+    """Read a volume in ILA axes; NIfTI of any axis order is turned, not resampled.
+
+    Raises:
+        ValueError: if it cannot be read, or its header does not say where it lies in the patient.
+    """
+    if not path.name.lower().endswith(NIFTI):
+        return read_mr_series(path)
+    try:
+        return _read_nifti(path)
+    except Exception as error:  # damaged files raise anything
+        if isinstance(error, ValueError) and str(error).startswith("series "):
+            raise
+        raise ValueError(f"series {path}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
+
+
+def _read_nifti(path: Path) -> Series:
+    what = f"series {path}"
+    image = nib.load(path)
+    shape = tuple(int(edge) for edge in image.shape)
+    if len(shape) == 4 and shape[3] == 1:
+        shape = shape[:3]
+    if len(shape) != 3 or min(shape) < 2:
+        raise ValueError(f"{what}: must be one volume of shape (X, Y, Z), got {image.shape}.")
+    if np.prod(shape, dtype=float) > MAX_VOXELS:
+        raise ValueError(f"{what}: its header claims {shape} voxels; expected at most {MAX_VOXELS}.")
+    if image.get_data_dtype().kind not in "iuf":
+        raise ValueError(f"{what}: must hold real numbers, got {image.get_data_dtype()}.")
+    if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
+        raise ValueError(f"{what}: its header does not say how it lies in the patient (sform and qform codes are 0).")
+    edges = np.linalg.norm(image.affine[:3, :3], axis=0)
+    if not np.isfinite(image.affine).all() or not ((edges > 0.01) & (edges < 20)).all():
+        raise ValueError(f"{what}: its voxel edges are {edges.tolist()} mm; expected 0.01 to 20.")
+    cosines = (image.affine[:3, :3] / edges).T @ (image.affine[:3, :3] / edges)
+    if np.abs(cosines - np.eye(3)).max() > 0.02:
+        raise ValueError(f"{what}: its axes are not perpendicular; a sheared volume is not read.")
+    values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    if not np.isfinite(values).all() or np.ptp(values) == 0:
+        raise ValueError(f"{what}: has values that are not finite, or every voxel has the same value.")
+    turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(tuple(AXES)))
+    volume = np.ascontiguousarray(nib.orientations.apply_orientation(values, turn))
+    affine = image.affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    description = bytes(image.header["descrip"]).decode(errors="replace")
+    return Series(volume, affine, None, PHANTOM_MARK in description, "", "NIfTI")
