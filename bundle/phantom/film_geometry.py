@@ -19,6 +19,9 @@ FIELD_MM = (307.2, 409.6)
 SPACINGS = {"test": 1.6, "demo": 0.4, "native": 0.2}
 """Detector pixel, mm."""
 CAUDAL_DEG = 10.0
+_MOST_DEG = 5.0
+"""How far at most a technologist turns the tube from `CAUDAL_DEG` to send the beam along both plateaus at best: a film
+whose plateaus are seen double is repeated, and beam angles measured on OAI's films vary (11.57 in Duryea's table)."""
 _QUARTER_TURN = Rigid(np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.zeros(3))
 """Turns the medial side of a knee towards the source: what was lateral lies at the detector."""
 
@@ -141,11 +144,15 @@ def film_geometry(person: Person, spacing_mm: float, clutter: Clutter | None = N
     apart, height = np.clip(rng.normal(size=2), -2, 2)
     girth = max(knee.scale * knee.girth for knee in person.knees.values())
     centre_z = float(-11 + 9 * height)
+    sides = SIDES if clutter is None else clutter.sides
+    knees = [person.knees[side] for side in sides]
+    tilt = sum(knee.film_pose.tibia_tilt - knee.plateau_slope for knee in knees) / len(knees) - CAUDAL_DEG
+    caudal = CAUDAL_DEG + float(np.clip(tilt, -_MOST_DEG, _MOST_DEG))
     if clutter is None or len(clutter.sides) == 2:
-        return FilmGeometry(spacing_mm, float(92 + 8 * (girth - 1) / 0.1 + 4 * apart), centre_z)
+        return FilmGeometry(spacing_mm, float(92 + 8 * (girth - 1) / 0.1 + 4 * apart), centre_z, caudal)
     if clutter.view == "LL":
         return FilmGeometry(spacing_mm, 0.0, centre_z + 11, 0.0, clutter.sides, lateral=True)
-    return FilmGeometry(spacing_mm, float(4 * apart), centre_z, sides=clutter.sides)
+    return FilmGeometry(spacing_mm, float(4 * apart), centre_z, caudal, clutter.sides)
 
 
 def film_pixels(

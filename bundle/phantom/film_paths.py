@@ -157,7 +157,7 @@ def _add_bones(
     """Add each plane's cortical and spongy mineral, as fractions of cortical bone."""
     s = posed.knee.scale
     frames = _frames(beamed)
-    edge = max(geometry.spacing_mm, 0.7)
+    edge = max(geometry.spacing_mm, 0.35)
     for bone, box in composition.bone_boxes(posed).items():
         window = slab.window(geometry.box_into_beam(box))
         if window is None:
@@ -169,21 +169,42 @@ def _add_bones(
         if float(distance.min()) > edge:
             continue
         shell = composition.cortex_mm(posed, bone, x, y, z)
-        width = slab.blur_mm(distance, edge)
-        whole = occupancy(slab.refine(distance / width, window), 1.0)
-        inner = occupancy(slab.refine((distance + shell) / width, window), 1.0)
         away = z.abs()
         fraction = TRABECULAR_JOINT + (TRABECULAR_SHAFT - TRABECULAR_JOINT) * smoothstep(away, 18 * s, 70 * s)
-        # Spongiosa is densest under the surface that bears the load.
-        fraction = fraction + 0.10 * (1 - smoothstep(-distance, 1.0, 9.0)) * (1 - smoothstep(away, 12 * s, 26 * s))
+        # Plate and spongiosa are densest under the surface that bears the load, and thin at the plateau's rim.
+        bearing: Tensor | float = 0.7
+        if bone == "tibia":
+            bearing = _bearing(x / s, y / s)
+            head = 1 - smoothstep(away, 9 * s, 16 * s)
+            shell = shell * (1 + (0.65 * bearing - 0.5) * head)
+            fraction = fraction * (1 - 0.4 * (1 - bearing) * head)
+        dense = (1 - smoothstep(-distance, 1.0, 9.0)) * (1 - smoothstep(away, 12 * s, 26 * s))
+        fraction = fraction + 0.15 * bearing * dense
         if bone == "patella":
-            fraction = torch.full_like(distance, 0.13)
+            shell, fraction = 0.55 * shell, torch.full_like(distance, 0.10)
         grade = composition.sclerosis_depth(posed, bone, x, z)
         if grade is not None:
             fraction = fraction + 0.16 * grade
+        width = slab.blur_mm(distance, edge)
+        whole = occupancy(slab.refine(distance / width, window), 1.0)
+        inner = occupancy(slab.refine((distance + shell) / width, window), 1.0)
         at = window.pixels[1:]
         mineral[at] += (whole - inner).sum(dim=0)
         spongy[at] += (inner * slab.refine(fraction, window)).sum(dim=0)
+
+
+def _bearing(x: Tensor, y: Tensor) -> Tensor:
+    """1 in the middle of either plateau, 0 at its rim, template units.
+
+    Source:
+        Milz and Putz, J. Anat. 185, 1994: the tibia's subchondral plate is thickest in the middle of the plateaus and
+        thins towards their margins.
+    """
+    nearest = None
+    for cx, cy, rx, ry in bones.PLATEAU.values():
+        reach = torch.sqrt(((x - cx) / rx).square() + ((y - cy) / ry).square())
+        nearest = reach if nearest is None else torch.minimum(nearest, reach)
+    return 1 - smoothstep(nearest, 0.3, 0.95)
 
 
 def _small_balls(beamed: Posed) -> list[Ball]:
