@@ -77,7 +77,7 @@ def render_film(
         pixels = detect(passed * open_field * (1 - letters), spacing_mm, person.world, noise, ignored=ignored)
     white = 2**BITS - 1
     if clutter.shutter:
-        pixels[open_field.numpy() < 0.5] = 0
+        pixels[open_field.numpy() < 1] = 0
     return burn_label(pixels, clutter, spacing_mm, white), spacing_mm
 
 

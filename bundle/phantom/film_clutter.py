@@ -10,6 +10,7 @@ import numpy as np
 from bundle.geometry import SIDES
 from bundle.phantom.streams import stream
 
+_CHANCES = ("view", "turn", "cut", "border", "marks", "beads", "label", "implant")
 VIEWS = ("PA", "LL")
 """DICOM's ViewPosition: from behind, or from the side."""
 
@@ -89,7 +90,8 @@ def draw_clutter(seed: int, index: int, share: float) -> Clutter | None:
     """Draw what is on participant `index`'s film besides the knees.
 
     Args:
-        seed: of the cohort; index: participant, both from 0.
+        seed: of the cohort, from 0.
+        index: participant, from 0.
         share: part of the films with clutter, 0 to 1. A film that has clutter at one share has the same at any larger.
 
     Returns:
@@ -104,7 +106,7 @@ def draw_clutter(seed: int, index: int, share: float) -> Clutter | None:
     if rng.random() >= share:
         return None
     # Everything is drawn, then gated, so that one chance never shifts another draw.
-    chance = dict(zip(("view", "turn", "cut", "border", "marks", "beads", "label", "implant"), rng.random(8)))
+    chance = dict(zip(_CHANCES, rng.random(len(_CHANCES)), strict=True))
     one = SIDES[int(rng.integers(2))]
     lateral = chance["view"] < 0.06
     sides = (one,) if chance["view"] < 0.16 else SIDES

@@ -24,7 +24,8 @@ def primary(lean: Tensor, mineral: Tensor, kv: int) -> Tensor:
     """Share of the beam's energy that passes: Beer-Lambert in the bins of the tube's spectrum.
 
     Args:
-        lean: path through lean tissue; mineral: through cortical bone, both (H, W), mm.
+        lean: path through lean tissue, (H, W), mm.
+        mineral: path through cortical bone, (H, W), mm.
         kv: one of `tissues.SPECTRA`.
 
     Returns:

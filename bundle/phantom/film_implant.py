@@ -50,13 +50,19 @@ class Implant:
             metal[window.pixels[1:]] += occupancy(slab.refine(to_metal / width, window), 1.0).sum(dim=0)
 
     def _femoral(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Distance to the femoral component: a shell of even depth, up to the flange in front and the condyles behind,
-        and two pegs."""
+        """Distance to the femoral component: lined condyles, a flange in front, two pegs."""
         s = self._posed.knee.scale
         surface = bones.femur(self._posed.knee, x, y, z)
         # The flange in front reaches higher than the posterior condyles.
         top = (z - (26.0 * s + 0.45 * torch.relu(-y - 8 * s))).expand(surface.shape)
-        shell = torch.maximum(torch.maximum(surface - 0.5, -(surface + _SHELL_MM * s)), top)
+        radius = sum(self._posed.knee.condyle_radius) / 2 * s
+        behind, height = bones.femur_axis_centre(self._posed.knee)
+        forward, up = (c * s for c in bones.TROCHLEA_CENTRE)
+        posterior = torch.sqrt((y - behind).square() + (z - height).square()) - radius
+        anterior = torch.sqrt((y - forward).square() + (z - up).square()) - bones.TROCHLEA_RADIUS * s
+        # Cut on the saw's planes, seen from the side: metal lines the profile and leaves the flanks bare.
+        within = smooth_union(posterior, anterior, 5.0 * s) + _SHELL_MM * s
+        shell = torch.maximum(torch.maximum(surface - 0.5, -within), top)
         for middle in bones.CONDYLE_X:
             shell = torch.minimum(
                 shell, capsule(x, y, z, (middle * s, 2 * s, 6 * s), (middle * s, 2 * s, 20 * s), 3.2 * s)

@@ -17,7 +17,12 @@ _LETTER_MM, _TEXT_MM = 15.0, 4.2
 _FINE = 4
 """Letters are drawn this much finer than the film's pixels, then averaged: their edges are as soft as the pixel."""
 _PENUMBRA_MM = 0.8
-_LABEL = ("SYNTHETIC PHANTOM", "KNEE PA FIXED FLEXION", "NOT A PATIENT")
+_LABELS = {
+    "PA": ("SYNTHETIC PHANTOM", "KNEE PA FIXED FLEXION", "NOT A PATIENT"),
+    "LL": ("SYNTHETIC PHANTOM", "KNEE LATERAL", "NOT A PATIENT"),
+}
+_LETTER_STROKE, _TEXT_STROKE = 0.05, 0.0
+"""What is added to the font's strokes, as a share of the letters' height: lead letters are cut from thick sheet."""
 
 
 def exposed(clutter: Clutter, shape: tuple[int, int], spacing_mm: float) -> Tensor:
@@ -40,10 +45,10 @@ def exposed(clutter: Clutter, shape: tuple[int, int], spacing_mm: float) -> Tens
 
 def lead(clutter: Clutter, shape: tuple[int, int], spacing_mm: float) -> Tensor:
     """Share of each pixel under a lead letter, 0 to 1, (H, W): the side, beside the knee it belongs to."""
-    rows, columns = shape
+    columns = shape[1]
     cover = np.zeros(shape, dtype=np.float32)
     for side, down, inset, degrees in clutter.markers:
-        tile = _text((side,), _LETTER_MM, spacing_mm, degrees)
+        tile = _text((side,), _LETTER_MM, spacing_mm, degrees=degrees, stroke=_LETTER_STROKE)
         row = round(down / spacing_mm)
         # A lone left knee is seen as a left one: its outer edge is the film's right one all the same.
         column = round(inset / spacing_mm) if side == "R" else columns - 1 - round(inset / spacing_mm)
@@ -52,20 +57,24 @@ def lead(clutter: Clutter, shape: tuple[int, int], spacing_mm: float) -> Tensor:
 
 
 def burn_label(pixels: np.ndarray, clutter: Clutter, spacing_mm: float, white: int) -> np.ndarray:
-    """Write the text block of a film over its pixels, (H, W) uint16, in white; it names nobody."""
+    """Write the text block of a film over its pixels, (H, W) uint16: in white, on a white border in black.
+
+    It names nobody, so that DICOM's Burned In Annotation stays NO.
+    """
     if not clutter.label:
         return pixels
-    tile = _text(_LABEL, _TEXT_MM, spacing_mm, 0.0)
+    tile = _text(_LABELS[clutter.view], _TEXT_MM, spacing_mm, degrees=0.0, stroke=_TEXT_STROKE)
     edge = round(6.0 / spacing_mm)
     vertical, horizontal = clutter.label.split()
     row = edge if vertical == "top" else pixels.shape[0] - edge - tile.shape[0]
     column = edge if horizontal == "left" else pixels.shape[1] - edge - tile.shape[1]
     cover = np.zeros(pixels.shape, dtype=np.float32)
     _paste(cover, tile, row, column)
-    return np.round(pixels + cover * (white - pixels.astype(np.float64))).astype(np.uint16)
+    ink = white if pixels[cover > 0].mean() < white / 2 else 0
+    return np.round(pixels + cover * (ink - pixels.astype(np.float64))).astype(np.uint16)
 
 
-def _text(lines: tuple[str, ...], height_mm: float, spacing_mm: float, degrees: float) -> np.ndarray:
+def _text(lines: tuple[str, ...], height_mm: float, spacing_mm: float, *, degrees: float, stroke: float) -> np.ndarray:
     """Letters `height_mm` high, share of each pixel covered, (h, w) float32."""
     size = max(round(height_mm / spacing_mm * _FINE), 6)
     font = font_module.load_default(size)
@@ -75,7 +84,7 @@ def _text(lines: tuple[str, ...], height_mm: float, spacing_mm: float, degrees: 
     canvas = image_module.new("L", (wide + 2 * spare, pitch * len(lines) + 2 * spare))
     pen = draw_module.Draw(canvas)
     for k, line in enumerate(lines):
-        pen.text((spare, spare + k * pitch), line, fill=255, font=font)
+        pen.text((spare, spare + k * pitch), line, fill=255, font=font, stroke_width=round(stroke * size))
     if degrees:
         canvas = canvas.rotate(degrees, resample=image_module.Resampling.BILINEAR)
     shape = max(canvas.width // _FINE, 1), max(canvas.height // _FINE, 1)

@@ -15,7 +15,7 @@ from bundle.phantom.anatomy import OSTEOPHYTE_SITES
 from bundle.phantom.film_geometry import FilmGeometry
 from bundle.phantom.film_implant import Implant
 from bundle.phantom.lattice import Slab, Window, occupancy, value_noise
-from bundle.phantom.pose import Posed
+from bundle.phantom.pose import Posed, Rigid
 from bundle.phantom.sdf import ellipsoid, smoothstep
 from bundle.phantom.soft import Limb, muscles
 from bundle.phantom.tissues import CRYSTAL, FAT_AS_LEAN, METAL, TRABECULAR_JOINT, TRABECULAR_SHAFT
@@ -26,6 +26,7 @@ _PLANE_MM = 2.0
 _DEPTH_MM = 76.0
 _SLAB_PLANES = 8
 _BONE_LATTICE_MM, _SOFT_LATTICE_MM = 1.6, 3.2
+_BEAD_PITCH_MM = 12.5
 _TRABECULAE: tuple[tuple[float, float, float], ...] = (
     (0.085, 3.6, 1.1),
     (0.045, 0.9, 2.4),
@@ -102,14 +103,15 @@ def _planes() -> Iterable[np.ndarray]:
     return (planes[first : first + _SLAB_PLANES] for first in range(0, len(planes), _SLAB_PLANES))
 
 
-def _frames(posed: Posed) -> dict[str, object]:
+def _frames(posed: Posed) -> dict[str, Rigid]:
     return {"femur": posed.femur, "tibia": posed.tibia, "fibula": posed.tibia, "patella": posed.patella}
 
 
 def _trabeculae(texture: np.random.Generator, shape: tuple[int, int], pixel_mm: float) -> Tensor:
     """Mean 1; trabeculae run along the load and are tied across it, of sizes that a film resolves; (H, W)."""
     pattern = torch.ones(shape)
-    for share, height, width in _TRABECULAE:
+    for share, height, width in _BEAD_PITCH_MM = 12.5
+_TRABECULAE:
         pattern += share * value_noise(texture, (1, *shape), (1, height / pixel_mm, width / pixel_mm))[0]
     return pattern
 
@@ -221,10 +223,15 @@ def _small_balls(beamed: Posed) -> list[Ball]:
 
 
 def bead_column(across_mm: float, lowest_mm: float, geometry: FilmGeometry) -> list[Ball]:
-    """The positioning frame's column of steel balls, every 12.5 mm; `across_mm` from the midline, in a right knee's
-    frame, `lowest_mm` of the lowest from the joint's height."""
+    """The positioning frame's column of steel balls, one above the other, in a right knee's frame.
+
+    Args:
+        across_mm: from the midline.
+        lowest_mm: of the lowest ball from the joint's height.
+        geometry: of the film.
+    """
     x = across_mm - geometry.separation_mm
-    return [(np.array([x, -45.0, lowest_mm + 12.5 * k]), 1.6, METAL) for k in range(12)]
+    return [(np.array([x, -45.0, lowest_mm + _BEAD_PITCH_MM * k]), 1.6, METAL) for k in range(12)]
 
 
 def add_balls(image: Tensor, balls: list[Ball], geometry: FilmGeometry) -> None:
