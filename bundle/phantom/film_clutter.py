@@ -117,6 +117,10 @@ def draw_clutter(seed: int, index: int, share: float) -> Clutter | None:
     across, lowest = rng.normal(0, 6), rng.uniform(-70, -20)
     corner = ("top left", "top right", "bottom left", "bottom right")[int(rng.integers(4))]
     side_of_implant = SIDES[int(rng.integers(2))]
+    if chance["border"] >= 0.6:
+        border = np.zeros(4)
+    # Letters lie inside the field, else they would not be seen.
+    insets = insets + border[2:].max()
     both_marked = rng.random() < 0.6
     marked = sides if both_marked else sides[:1]
     # A cut from the side that leaves no knee would be another film; a third of the width leaves the joint's middle.
@@ -126,7 +130,7 @@ def draw_clutter(seed: int, index: int, share: float) -> Clutter | None:
         view="LL" if lateral else "PA",
         turn_deg=float(turned) if chance["turn"] < 0.3 else 0.0,
         cut_mm=tuple(float(min(edge, deepest)) if chance["cut"] < 0.2 and k == cut else 0.0 for k in range(4)),  # type: ignore[arg-type]
-        collimation_mm=tuple(float(b) for b in border) if chance["border"] < 0.6 else (0.0,) * 4,  # type: ignore[arg-type]
+        collimation_mm=tuple(map(float, border)),  # type: ignore[arg-type]
         collimation_deg=border_turn,
         shutter=shutter,
         markers=tuple(

@@ -14,7 +14,7 @@ from bundle.phantom.worlds import World
 
 BITS = 12
 _SCATTER_MM = 35.0
-_EQUALISE, _EQUALISE_MM = 0.4, 25.0
+_EQUALISE, _EQUALISE_MM = 0.55, 25.0
 """Share of the slow part of the density that processing takes off, so that thigh and shin fit one window; its scale."""
 _GAMMA, _MIDDLE = 4.0, 0.55
 """Slope and middle of the display's sigmoid, on the window from 0 to 1."""
@@ -68,7 +68,10 @@ def detect(
     limb = (image < 0.45) & regarded
     middle = np.median(image[limb]) if limb.any() else 0.05
     photons = world.film_photons * (spacing_mm / 0.4) ** 2 / middle
-    counts = np.maximum(rng.poisson(image * photons), 1) / photons
+    # Normal instead of Poisson, which some hundred photons allow: one draw a pixel, whatever the count, so that toggling
+    # a finding leaves the noise elsewhere as it was.
+    expected = image * photons
+    counts = np.maximum(expected + np.sqrt(expected) * rng.standard_normal(image.shape), 1) / photons
     density = _equalise(-np.log(counts), regarded, coarse, spacing_mm)
     low, high = np.percentile(density[limb], [1.0, 99.9]) if limb.any() else (0.0, 5.0)
     level = (density - low) / (high - low)

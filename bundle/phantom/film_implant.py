@@ -63,6 +63,7 @@ class Implant:
         # Cut on the saw's planes, seen from the side: metal lines the profile and leaves the flanks bare.
         within = smooth_union(posterior, anterior, 5.0 * s) + _SHELL_MM * s
         shell = torch.maximum(torch.maximum(surface - 0.5, -within), top)
+        shell = torch.maximum(shell, (x.abs() - 33.0 * s).expand(shell.shape))
         for middle in bones.CONDYLE_X:
             shell = torch.minimum(
                 shell, capsule(x, y, z, (middle * s, 2 * s, 6 * s), (middle * s, 2 * s, 20 * s), 3.2 * s)

@@ -23,10 +23,13 @@ from bundle.phantom.tissues import CRYSTAL, FAT_AS_LEAN, METAL, TRABECULAR_JOINT
 Ball = tuple[np.ndarray, float, float]
 """Centre (3,) in mm, radius in mm, mineral as a fraction of cortical bone's."""
 _PLANE_MM = 2.0
-_DEPTH_MM = 76.0
+_BEHIND_MM, _BEFORE_MM = 92.0, -76.0
+"""Planes rendered: a shin that leans forward at the knee ends far behind it."""
 _SLAB_PLANES = 8
 _BONE_LATTICE_MM, _SOFT_LATTICE_MM = 1.6, 3.2
 _BEAD_PITCH_MM = 12.5
+_CYST_RIM, _CYST_LOSS = 0.20, 0.85 * TRABECULAR_JOINT
+"""Mineral that the wall of a cyst gains and its inside loses: they nearly cancel along a ray."""
 _TRABECULAE: tuple[tuple[float, float, float], ...] = (
     (0.085, 3.6, 1.1),
     (0.045, 0.9, 2.4),
@@ -99,7 +102,7 @@ def bone_shadow(posed: Posed, geometry: FilmGeometry) -> np.ndarray:
 
 def _planes() -> Iterable[np.ndarray]:
     """Planes across the beam, from the source's side, in slabs of eight."""
-    planes = np.arange(_DEPTH_MM, -_DEPTH_MM, -_PLANE_MM)
+    planes = np.arange(_BEHIND_MM, _BEFORE_MM, -_PLANE_MM)
     return (planes[first : first + _SLAB_PLANES] for first in range(0, len(planes), _SLAB_PLANES))
 
 
@@ -110,9 +113,7 @@ def _frames(posed: Posed) -> dict[str, Rigid]:
 def _boxes(posed: Posed) -> dict[str, Box]:
     """Part of the scan frame that holds each bone; shafts lean further back on a film than a field of MRI is deep."""
     boxes = composition.bone_boxes(posed)
-    return {
-        bone: box if bone == "patella" else Box(box.x, (-_DEPTH_MM, _DEPTH_MM), box.z) for bone, box in boxes.items()
-    }
+    return {bone: box if bone == "patella" else Box(box.x, (-1e4, 1e4), box.z) for bone, box in boxes.items()}
 
 
 def _trabeculae(texture: np.random.Generator, shape: tuple[int, int], pixel_mm: float) -> Tensor:
@@ -224,8 +225,8 @@ def _small_balls(beamed: Posed) -> list[Ball]:
         if cyst.present:
             frame = beamed.femur if site[0] == "F" else beamed.tibia
             centre = frame.apply(np.array(bones.subchondral_centre(beamed.knee, site, cyst)))
-            balls.append((centre, cyst.radius_mm + 0.7, 0.30))
-            balls.append((centre, cyst.radius_mm, -0.30 - TRABECULAR_JOINT))
+            balls.append((centre, cyst.radius_mm + 0.7, _CYST_RIM))
+            balls.append((centre, cyst.radius_mm, -_CYST_RIM - _CYST_LOSS))
     return balls + [(ball[:3], float(ball[3]), CRYSTAL) for ball in composition.crystal_balls(beamed)]
 
 
