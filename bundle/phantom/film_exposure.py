@@ -68,8 +68,8 @@ def detect(
     limb = (image < 0.45) & regarded
     middle = np.median(image[limb]) if limb.any() else 0.05
     photons = world.film_photons * (spacing_mm / 0.4) ** 2 / middle
-    # Normal instead of Poisson, which some hundred photons allow: one draw a pixel, whatever the count, so that toggling
-    # a finding leaves the noise elsewhere as it was.
+    # Normal instead of Poisson, which some hundred photons allow: one draw a pixel, whatever the count, so that
+    # toggling a finding leaves the noise elsewhere as it was.
     expected = image * photons
     counts = np.maximum(expected + np.sqrt(expected) * rng.standard_normal(image.shape), 1) / photons
     density = _equalise(-np.log(counts), regarded, coarse, spacing_mm)

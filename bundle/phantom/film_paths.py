@@ -28,7 +28,7 @@ _BEHIND_MM, _BEFORE_MM = 92.0, -76.0
 _SLAB_PLANES = 8
 _BONE_LATTICE_MM, _SOFT_LATTICE_MM = 1.6, 3.2
 _BEAD_PITCH_MM = 12.5
-_CYST_RIM, _CYST_LOSS = 0.20, 0.85 * TRABECULAR_JOINT
+_CYST_RIM, _CYST_LOSS = 0.15, 0.6 * TRABECULAR_JOINT
 """Mineral that the wall of a cyst gains and its inside loses: they nearly cancel along a ray."""
 _TRABECULAE: tuple[tuple[float, float, float], ...] = (
     (0.085, 3.6, 1.1),
