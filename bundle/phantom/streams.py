@@ -26,6 +26,7 @@ PURPOSES = (
     "availability",
     "crystals_R",
     "crystals_L",
+    "film_clutter",
 )
 """Their position is their number: add at the end, never reorder."""
 
