@@ -124,7 +124,6 @@ def _common(person: Person, series: Series, modality: str, number: int) -> Datas
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.InstanceCreationDate = series.date
     dataset.InstanceCreationTime = "120000"
-    dataset.SyntheticData = "YES"
     dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = series.date
     dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = "120000"
     dataset.AccessionNumber = series.barcode
@@ -144,6 +143,7 @@ def _common(person: Person, series: Series, modality: str, number: int) -> Datas
     dataset.PatientAge = f"{who.age:03d}Y"
     dataset.PatientSize = f"{who.height_mm / 1000:.3f}"
     dataset.PatientWeight = f"{who.weight_kg:.1f}"
+    dataset.QualityControlSubject = "YES"
     dataset.BodyPartExamined = "KNEE"
     dataset.StudyInstanceUID = _uid(person.seed, series.participant, series.date)
     dataset.SeriesInstanceUID = _uid(person.seed, series.participant, series.barcode)

@@ -26,6 +26,13 @@ PURPOSES = (
     "availability",
     "crystals_R",
     "crystals_L",
+    "reader_15",
+    "reader_37",
+    "reader_42",
+    "readings_table",
+    "unread",
+    "tables",
+    "faults",
 )
 """Their position is their number: add at the end, never reorder."""
 
