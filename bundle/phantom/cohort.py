@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -63,7 +63,7 @@ class Recipe:
 
     def person(self, index: int) -> Person:
         """Participant `index`."""
-        return replace(sample_person(self.seed, index, enrich=self.enrich), world=WORLDS[self.shift])
+        return sample_person(self.seed, index, enrich=self.enrich, world=WORLDS[self.shift])
 
     def fault(self, index: int) -> Fault:
         """What is wrong with participant `index`."""

@@ -100,6 +100,7 @@ def no_file_meta(folder: Path) -> None:
 def no_bits_allocated(datasets: list[Dataset]) -> list[Dataset]:
     """The film's header lacks BitsAllocated."""
     for film in datasets:
+        film["PixelData"].VR = "OW"  # the writer would take it from BitsAllocated
         del film.BitsAllocated
     return datasets
 
