@@ -18,7 +18,7 @@ from bundle.phantom.files import write_text
 from bundle.phantom.film import SPACINGS, render_film
 from bundle.phantom.mri import SIZES, render_mri
 from bundle.phantom.nda_writer import IMAGES, pack_series, write_nda_tables
-from bundle.phantom.oai_tables import participant_rows, write_tables
+from bundle.phantom.oai_tables import OTHER_CASE, participant_rows, write_tables
 from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import SCANS, solve_pose
 from bundle.phantom.series import VISIT, Series, plan_series
@@ -168,6 +168,9 @@ def _fault_list(recipe: Recipe, people: list[Person]) -> dict[str, object]:
             for person in people
             for fault in [recipe.fault(person.index)]
         },
+        "tables": {}
+        if recipe.packaging == "nda"
+        else {OTHER_CASE: "Names of the file and its columns are in another case."},
     }
 
 

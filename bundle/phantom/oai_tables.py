@@ -26,6 +26,8 @@ TABLES = {
     "clinical": "AllClinical_ASCII/AllClinical00.txt",
     "outcomes": "General_ASCII/OUTCOMES99.txt",
 }
+OTHER_CASE = "KXR_SQ_BU00.TXT"
+"""The table of readings as another release spells it; its columns are in lower case then."""
 COLUMNS = {
     "contents": ("Folder", "ParticipantID", "StudyDate", "Barcode", "StudyDescription", "SeriesDescription"),
     "readings": ("ID", "SIDE", "READPRJ", "V00BARCDBU", *(f"V00{variable}" for variable in VARIABLES)),
@@ -97,7 +99,7 @@ def write_tables(root: Path, rows: Iterable[Rows], *, other_case: bool = False) 
             write_text(target, _quoted([columns, *cells]), encoding="latin-1")
             continue
         if table == "readings" and other_case:
-            columns, target = tuple(column.lower() for column in columns), target.with_name(target.name.upper())
+            columns, target = tuple(column.lower() for column in columns), target.with_name(OTHER_CASE)
         write_text(target, "".join("|".join(line) + "\n" for line in (columns, *cells)), encoding="latin-1")
 
 

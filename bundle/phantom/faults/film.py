@@ -77,13 +77,13 @@ def bits_16(datasets: list[Dataset]) -> list[Dataset]:
     return [_with_bits(film, 16) for film in datasets]
 
 
-@plants("film", READ, "no text that a reader needs is beyond ASCII")
-def invalid_character_set(datasets: list[Dataset]) -> list[Dataset]:
+@plants("film_file", READ, "no text that a reader needs is beyond ASCII")
+def invalid_character_set(folder: Path) -> None:
     """The film names the character set ISO_2022_IR_6, which does not exist."""
-    for film in datasets:
-        tag = Tag("SpecificCharacterSet")
-        film[tag] = DataElement(tag, "CS", "ISO_2022_IR_6", already_converted=True)
-    return datasets
+    valid = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"
+    invalid = b"\x08\x00\x05\x00CS\x0e\x00ISO_2022_IR_6 "
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(valid, invalid, 1))
 
 
 @plants("film_file", READ, "the dataset is whole and can be read without preamble and file meta")
