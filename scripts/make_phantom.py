@@ -31,6 +31,9 @@ def main() -> int:
         "--faults", action="store_true", help=f"plant a fault in each participant; {enough} show every one"
     )
     parser.add_argument("--shift", choices=tuple(WORLDS), default="natural", help="draw from shifted statistics")
+    parser.add_argument(
+        "--distractors", type=float, default=0.0, metavar="SHARE", help="share of films with clutter, 0 to 1"
+    )
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes; none given: one a core")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="also draw a contact sheet: people, then findings"
@@ -45,6 +48,7 @@ def main() -> int:
             packaging=arguments.packaging,
             faults=arguments.faults,
             shift=arguments.shift,
+            distractors=arguments.distractors,
         )
         made = make_cohort(arguments.out, recipe, participants=arguments.participants, workers=arguments.workers)
         if arguments.sheet:

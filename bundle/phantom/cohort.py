@@ -15,13 +15,13 @@ from monai.utils import optional_import
 from bundle.phantom.anatomy import Person, sample_person
 from bundle.phantom.faults import PACKAGINGS, SOUND, Fault, fault_of, faults_for
 from bundle.phantom.files import write_text
-from bundle.phantom.film import SPACINGS, render_film
+from bundle.phantom.film import SPACINGS, Clutter, draw_clutter, render_film
 from bundle.phantom.mri import SIZES, render_mri
 from bundle.phantom.nda_writer import IMAGES, pack_series, write_nda_tables
 from bundle.phantom.oai_tables import OTHER_CASE, participant_rows, write_tables
 from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import SCANS, solve_pose
-from bundle.phantom.series import VISIT, Series, plan_series
+from bundle.phantom.series import VISIT, Series, plan_series, with_clutter
 from bundle.phantom.truth import write_truth
 from bundle.phantom.worlds import WORLDS
 
@@ -43,6 +43,7 @@ class Recipe:
         packaging: `directory`, as on OAI's discs, or `nda`, as the NIMH Data Archive packs it.
         faults: plant a fault in each participant, one after the other.
         shift: the world the cohort comes from, a key of `worlds.WORLDS`.
+        distractors: share of films, from 0 to 1, with clutter: markers, collimation, turned, lateral, replaced knees.
     """
 
     seed: int
@@ -52,6 +53,7 @@ class Recipe:
     packaging: str = "directory"
     faults: bool = False
     shift: str = "natural"
+    distractors: float = 0.0
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -61,6 +63,11 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
 
+        if not 0 <= self.distractors <= 1:
+            raise ValueError(f"`distractors` must be from 0 to 1, got {self.distractors}.")
+        if self.faults and self.distractors:
+            raise ValueError("`distractors` must be 0 with `faults`: clutter would change what a reader should do.")
+
     def person(self, index: int) -> Person:
         """Participant `index`."""
         return sample_person(self.seed, index, enrich=self.enrich, world=WORLDS[self.shift])
@@ -69,9 +76,14 @@ class Recipe:
         """What is wrong with participant `index`."""
         return fault_of(index, self.packaging) if self.faults else SOUND
 
+    def clutter(self, index: int) -> Clutter | None:
+        """What participant `index`'s film shows besides two knees."""
+        return draw_clutter(self.seed, index, self.distractors)
+
     def series(self, person: Person) -> list[Series]:
         """The images that the participant has."""
-        return self.fault(person.index).in_series(plan_series(person))
+        planned = with_clutter(plan_series(person), self.clutter(person.index))
+        return self.fault(person.index).in_series(planned)
 
 
 def make_cohort(root: Path, recipe: Recipe, *, participants: int, workers: int | None = None) -> int:
@@ -116,25 +128,36 @@ def make_cohort(root: Path, recipe: Recipe, *, participants: int, workers: int |
 
 def make_participant(root: Path, recipe: Recipe, index: int) -> None:
     """Write one participant's series and truth; its folder appears when all is there."""
-    person, fault = recipe.person(index), recipe.fault(index)
+    person, fault, clutter = recipe.person(index), recipe.fault(index), recipe.clutter(index)
     series = recipe.series(person)
     imaged = next(one.side for one in series if not one.is_film)
     spacing, size = SPACINGS[recipe.size], SIZES[recipe.size]
     standing = {side: solve_pose(knee, "film") for side, knee in person.knees.items()}
-    film, _ = render_film(person, spacing_mm=spacing, posed=standing)
+    film, _ = render_film(person, spacing_mm=spacing, posed=standing, clutter=clutter)
     supine = solve_pose(person.knees[imaged], "mri")
     mri, affine = render_mri(person, imaged, size=size, posed=supine)
     home = _home(root, recipe, person)
     unfinished = home.with_name(f".unfinished-{home.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    folders = write_participant(unfinished, person, film, spacing, mri, affine, series=series, fault=fault)
+    folders = write_participant(
+        unfinished, person, film, spacing, mri, affine, series=series, fault=fault, clutter=clutter
+    )
     if recipe.packaging == "nda":
         for one, folder in zip(series, folders, strict=True):
             fault.in_archive(one, pack_series(folder))
     if recipe.truth:
         for side, knee in person.knees.items():
             held = {scan: standing[side] if scan == "film" else solve_pose(knee, scan) for scan in SCANS}
-            write_truth(root / "truth", person, side, held, size=size, film_spacing_mm=spacing, volumes=side == imaged)
+            write_truth(
+                root / "truth",
+                person,
+                side,
+                held,
+                size=size,
+                film_spacing_mm=spacing,
+                volumes=side == imaged,
+                clutter=clutter,
+            )
     unfinished.replace(home)
 
 
@@ -142,7 +165,11 @@ def _write_tables(root: Path, recipe: Recipe, people: list[Person]) -> None:
     people = sorted(people, key=lambda person: person.covariates.participant)
     rows = [
         participant_rows(
-            person, recipe.series(person), film_spacing_mm=SPACINGS[recipe.size], fault=recipe.fault(person.index)
+            person,
+            recipe.series(person),
+            film_spacing_mm=SPACINGS[recipe.size],
+            clutter=recipe.clutter(person.index),
+            fault=recipe.fault(person.index),
         )
         for person in people
     ]

@@ -11,7 +11,7 @@ from bundle.geometry import KNEE_DETECTOR_MM, SIDES, SOURCE_DETECTOR_MM
 from bundle.phantom.anatomy import Person
 from bundle.phantom.faults import SOUND, Fault, Rows
 from bundle.phantom.files import write_text
-from bundle.phantom.film import CAUDAL_DEG
+from bundle.phantom.film import Clutter, film_geometry
 from bundle.phantom.reading_rows import MISSING, PROSTHETIC, reading_rows
 from bundle.phantom.series import RELEASES, VISIT, Series
 from bundle.phantom.streams import stream
@@ -54,7 +54,7 @@ def participant_rows(
     series: Sequence[Series],
     *,
     film_spacing_mm: float,
-    replaced: Collection[str] = (),
+    clutter: Clutter | None = None,
     fault: Fault = SOUND,
 ) -> Rows:
     """Every table's rows of one participant, in the ASCII release's words.
@@ -63,16 +63,18 @@ def participant_rows(
         person: the participant.
         series: the images on disk.
         film_spacing_mm: detector pixel, which the joint space table repeats.
-        replaced: sides that had a prosthesis at baseline.
+        clutter: what the film was made with; a knee it shows replaced was so at baseline.
         fault: oddity to plant.
 
     Returns:
         key of `TABLES` to its rows; column to cell.
     """
+    replaced = {clutter.implant} - {""} if clutter else set()
+    angle = film_geometry(person, film_spacing_mm, clutter).caudal_deg
     rows = {
         "contents": [_image(one) for one in series if one.listed],
         "readings": _readings(person, series, replaced),
-        "joint_space": _joint_space(person, series, film_spacing_mm, replaced),
+        "joint_space": _joint_space(person, series, film_spacing_mm, angle, replaced),
         "xray": _films(person, series),
         "enrollees": [_enrollee(person, series[0].release)],
         "clinical": [_clinical(person)],
@@ -119,9 +121,13 @@ def film_barcode(series: Sequence[Series]) -> str:
     return f"0166{[one for one in series if one.is_film][-1].barcode[-8:]}"
 
 
+def _read_sides(series: Sequence[Series]) -> list[str]:
+    return [side for side in SIDES if any(side in one.read_sides for one in series)]
+
+
 def _readings(person: Person, series: Sequence[Series], replaced: Collection[str]) -> list[dict[str, str]]:
     result = []
-    for row in reading_rows(person, replaced=replaced):
+    for row in (row for row in reading_rows(person, replaced=replaced) if row.side in _read_sides(series)):
         cells = {f"V00{v}": cell if isinstance(cell, str) else f"{cell}: {cell}" for v, cell in row.cells.items()}
         head = {"ID": person.covariates.participant, "SIDE": _SIDE[row.side], "READPRJ": str(row.project)}
         result.append(head | {"V00BARCDBU": film_barcode(series)} | cells)
@@ -129,19 +135,19 @@ def _readings(person: Person, series: Sequence[Series], replaced: Collection[str
 
 
 def _joint_space(
-    person: Person, series: Sequence[Series], film_spacing_mm: float, replaced: Collection[str]
+    person: Person, series: Sequence[Series], film_spacing_mm: float, angle_deg: float, replaced: Collection[str]
 ) -> list[dict[str, str]]:
     """Medial minimum joint space as software measures it: in the detector's plane, magnified by the knee's distance."""
     magnified = SOURCE_DETECTOR_MM / (SOURCE_DETECTOR_MM - KNEE_DETECTOR_MM)
     rng = stream(person.seed, person.index, "tables")
-    angle = CAUDAL_DEG + _ANGLE_ERROR_DEG * rng.normal()
+    angle_deg += _ANGLE_ERROR_DEG * rng.normal()
     errors = dict(zip(SIDES, _JSW_ERROR_MM * rng.normal(size=len(SIDES)), strict=True))
     result = []
-    for side in SIDES:
+    for side in _read_sides(series):
         width = max(person.knees[side].joint_space_film["medial"] * magnified + errors[side], 0.0)
         cells = (
             *(person.covariates.participant, _SIDE[side], str(_JSW_PROJECT), film_barcode(series)),
-            *(PROSTHETIC if side in replaced else f"{width:.3f}", f"{angle:.2f}", f"{film_spacing_mm:g}"),
+            *(PROSTHETIC if side in replaced else f"{width:.3f}", f"{angle_deg:.2f}", f"{film_spacing_mm:g}"),
         )
         result.append(dict(zip(COLUMNS["joint_space"], cells, strict=True)))
     return result

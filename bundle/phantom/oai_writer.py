@@ -19,7 +19,7 @@ from pydicom.uid import (
 from bundle.geometry import SOURCE_DETECTOR_MM
 from bundle.phantom.anatomy import Person
 from bundle.phantom.faults import SOUND, Fault
-from bundle.phantom.film import BITS
+from bundle.phantom.film import BITS, Clutter
 from bundle.phantom.mri import SLICE_MM, SLICES
 from bundle.phantom.series import Series, plan_series
 from bundle.phantom.streams import stream
@@ -41,6 +41,7 @@ def write_participant(
     *,
     series: Sequence[Series] | None = None,
     fault: Fault = SOUND,
+    clutter: Clutter | None = None,
 ) -> tuple[Path, ...]:
     """Write the series of a participant.
 
@@ -53,6 +54,7 @@ def write_participant(
         mri_affine: (4, 4), voxel (row, column, slice) to RAS mm.
         series: what to write; None means `plan_series(person)`.
         fault: damage to plant.
+        clutter: what the film was made with.
 
     Returns:
         the folder of each series.
@@ -62,7 +64,7 @@ def write_participant(
         folder = root / one.date / one.barcode
         folder.mkdir(parents=True, exist_ok=True)
         if one.is_film:
-            datasets = [_film_of(person, one, film, film_spacing_mm)]
+            datasets = [_film_of(person, one, film, film_spacing_mm, clutter or Clutter())]
         else:
             datasets = _mri_datasets(person, one, mri, mri_affine)
         for number, dataset in enumerate(fault.in_headers(one, datasets), start=1):
@@ -72,13 +74,22 @@ def write_participant(
     return tuple(folders)
 
 
-def _film_of(person: Person, series: Series, film: np.ndarray, spacing_mm: float) -> Dataset:
-    """The film of both knees, or the half of it that shows the series' knee."""
-    if series.side == "B":
-        return _film_dataset(person, series, film, spacing_mm)
-    middle = film.shape[1] // 2
-    dataset = _film_dataset(person, series, film[:, :middle] if series.side == "R" else film[:, middle:], spacing_mm)
-    setattr(dataset, "ImageLaterality" if dataset.Modality == "DX" else "Laterality", series.side)
+def _film_of(person: Person, series: Series, film: np.ndarray, spacing_mm: float, clutter: Clutter) -> Dataset:
+    """The film as it is, or the half of a bilateral one that shows the series' knee."""
+    if series.side != "B" and len(clutter.sides) > 1:
+        middle = film.shape[1] // 2
+        film = film[:, :middle] if series.side == "R" else film[:, middle:]
+    dataset = _film_dataset(person, series, film, spacing_mm)
+    if series.side != "B":
+        setattr(dataset, "ImageLaterality" if dataset.Modality == "DX" else "Laterality", series.side)
+    if clutter.label:
+        dataset.BurnedInAnnotation = "YES"
+    if clutter.view == "LL":
+        dataset.ViewPosition, dataset.PatientOrientation = "LL", ["A", "F"]
+        if dataset.Modality == "DX":
+            modifiers = dataset.ViewCodeSequence[0].ViewModifierCodeSequence
+            dataset.ViewCodeSequence = [_code("399260004", "SCT", "medio-lateral")]
+            dataset.ViewCodeSequence[0].ViewModifierCodeSequence = modifiers
     return dataset
 
 

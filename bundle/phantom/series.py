@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bundle.phantom.anatomy import Person
+from bundle.phantom.film_clutter import Clutter
 from bundle.phantom.streams import stream
 
 VISIT = "00m"
 RELEASES = ("0.C.2", "0.E.1")
 FILM_DESCRIPTION = "Bilateral PA Fixed Flexion Knee"
+LATERAL = "Lateral"
+"""First word of a lateral film's description."""
 SIDE_WORDS = {"R": "RIGHT", "L": "LEFT"}
 _LEFT_SHARE = 0.04
 """Participants whose MRI is of the left knee: OAI's T1 3-D FLASH is the right one's as the rule (oai.md 2)."""
@@ -51,6 +55,13 @@ class Series:
         """Whether it is a radiograph; else it is an MRI."""
         return "^XRAY^" in self.study
 
+    @property
+    def read_sides(self) -> str:
+        """Knees that are graded on this film: those it shows from behind."""
+        if not self.is_film or self.description.startswith(LATERAL):
+            return ""
+        return "RL" if self.side == "B" else self.side
+
 
 def plan_series(person: Person) -> tuple[Series, Series]:
     """The film and the MRI series of a participant: films at the screening visit, MRI at enrolment, days later."""
@@ -81,6 +92,16 @@ def plan_series(person: Person) -> tuple[Series, Series]:
         side,
     )
     return film, mri
+
+
+def with_clutter(series: Sequence[Series], clutter: Clutter | None) -> list[Series]:
+    """The series of a participant whose film shows one knee, or a knee from the side."""
+    if clutter is None or len(clutter.sides) > 1:
+        return list(series)
+    (side,) = clutter.sides
+    view = LATERAL if clutter.view == "LL" else "PA Fixed Flexion"
+    description = f"{view} {SIDE_WORDS[side].title()} Knee"
+    return [replace(one, side=side, description=description) if one.is_film else one for one in series]
 
 
 def mri_side(person: Person) -> str:

@@ -33,6 +33,7 @@ PURPOSES = (
     "unread",
     "tables",
     "faults",
+    "film_clutter",
 )
 """Their position is their number: add at the end, never reorder."""
 

@@ -15,7 +15,7 @@ import pytest
 from bundle.geometry import KNEE_DETECTOR_MM, SOURCE_DETECTOR_MM
 from bundle.phantom.anatomy import sample_person
 from bundle.phantom.cohort import Recipe, make_cohort, make_participant
-from bundle.phantom.oai_tables import TABLES
+from bundle.phantom.oai_tables import TABLES, participant_rows
 from bundle.phantom.oai_writer import SYNTHETIC_MARK, _film_dataset, _mri_datasets, write_participant
 from bundle.phantom.population import derive_kl
 from bundle.phantom.readers import read_film
@@ -257,3 +257,59 @@ def test_bad_arguments_are_named(tmp_path):
         Recipe(seed=0, packaging="zip")
     with pytest.raises(ValueError, match="shift"):
         Recipe(seed=0, shift="moon")
+
+
+def cluttered(wanted) -> tuple[Recipe, int]:
+    """The first participant of a cohort full of distractors whose clutter is as wanted."""
+    recipe = Recipe(seed=3, size="test", truth=True, distractors=1.0)
+    return recipe, next(index for index in range(400) if wanted(recipe.clutter(index)))
+
+
+def rows_for(recipe: Recipe, index: int) -> dict:
+    person = recipe.person(index)
+    return participant_rows(person, recipe.series(person), film_spacing_mm=1.6, clutter=recipe.clutter(index))
+
+
+def test_a_replaced_knee_is_in_the_outcomes_and_has_no_grades():
+    recipe, index = cluttered(lambda clutter: clutter.implant and len(clutter.sides) == 2)
+    side, rows = recipe.clutter(index).implant, rows_for(recipe, index)
+    (outcome,) = rows["outcomes"]
+    assert {knee: outcome[f"V99E{knee}KBLRP"][0] for knee in "RL"} == {knee: str(int(knee == side)) for knee in "RL"}
+    assert {row["SIDE"] for row in rows["readings"] if row["V00XRKL"] == ".P: Prosthetic"} == {
+        {"R": "1: Right", "L": "2: Left"}[side]
+    }
+
+
+def test_no_knee_is_replaced_without_distractors():
+    for index in range(40):
+        person = RECIPE.person(index)
+        (outcome,) = participant_rows(person, plan_series(person), film_spacing_mm=1.6)["outcomes"]
+        assert outcome["V99ERKBLRP"] == outcome["V99ELKBLRP"] == "0: No"
+
+
+def test_a_lateral_film_says_so_and_is_not_graded(tmp_path):
+    """Its knee has a place on it, the other none."""
+    recipe, index = cluttered(lambda clutter: clutter.view == "LL")
+    make_participant(tmp_path, recipe, index)
+    film = recipe.series(recipe.person(index))[0]
+    header = pydicom.dcmread(tmp_path / "00m" / film.folder / "001")
+    side = recipe.clutter(index).sides[0]
+    assert header.SeriesDescription == f"Lateral {'Right' if side == 'R' else 'Left'} Knee"
+    assert header.ViewPosition == "LL"
+    assert header.get("ImageLaterality", header.get("Laterality")) == side
+    assert rows_for(recipe, index)["readings"] == []
+    for knee in "RL":
+        truth = json.loads((tmp_path / "truth" / f"{film.participant}_{knee}.json").read_text())
+        assert bool(truth["film_pixels"]) == (knee == side)
+
+
+def test_a_film_of_one_knee_grades_that_knee():
+    recipe, index = cluttered(lambda clutter: clutter.view == "PA" and clutter.sides == ("L",))
+    assert recipe.series(recipe.person(index))[0].description == "PA Fixed Flexion Left Knee"
+    assert {row["SIDE"] for row in rows_for(recipe, index)["readings"]} == {"2: Left"}
+
+
+@pytest.mark.parametrize("options", [{"distractors": 1.5}, {"distractors": 0.5, "faults": True}])
+def test_distractors_are_a_share_and_no_faults(options):
+    with pytest.raises(ValueError, match="distractors"):
+        Recipe(seed=0, **options)
