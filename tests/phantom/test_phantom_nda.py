@@ -50,6 +50,7 @@ def test_archive_s_bytes_do_not_depend_on_the_clock(tmp_path):
         pack_series(folder)
         assert not folder.exists()
     assert (tmp_path / "a" / "00000001.tar.gz").read_bytes() == (tmp_path / "b" / "00000001.tar.gz").read_bytes()
+    assert (tmp_path / "a" / "00000001.tar.gz").read_bytes()[4:8] == bytes(4)  # gzip's time
     with tarfile.open(tmp_path / "a" / "00000001.tar.gz") as archive:
         assert [(member.name, member.mtime, member.uid) for member in archive] == [("./001", 0, 0), ("./002", 0, 0)]
 
