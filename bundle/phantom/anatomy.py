@@ -41,7 +41,7 @@ class Warp:
     phase: np.ndarray
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, sd_mm: float = 0.45) -> Warp:
+    def draw(cls, rng: np.random.Generator, sd_mm: float) -> Warp:
         """Draw five modes with wavelengths of 60 to 140 mm."""
         direction = rng.normal(size=(_WARP_MODES, 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -143,6 +143,7 @@ class Person:
         seed: of the cohort; index: in it. Renderers draw texture and noise from these.
         knees: `R` and `L`.
         world: the statistics of pose, exposure, scanner and shape they were drawn from.
+        draw: which MRI of the knees: 0 is the participant's own, others have other texture, field, coil and noise.
     """
 
     seed: int
@@ -150,10 +151,16 @@ class Person:
     covariates: Covariates
     knees: Mapping[str, Knee]
     world: World = NATURAL
+    draw: int = 0
 
 
 def sample_person(
-    seed: int, index: int, *, enrich: bool = False, readings: Mapping[str, Mapping[str, int]] | None = None
+    seed: int,
+    index: int,
+    *,
+    enrich: bool = False,
+    readings: Mapping[str, Mapping[str, int]] | None = None,
+    world: World = NATURAL,
 ) -> Person:
     """Draw participant `index` of cohort `seed`; no other participant has a say in it.
 
@@ -162,6 +169,7 @@ def sample_person(
         index: participant, from 0.
         enrich: raise every rare finding to one knee in four.
         readings: grades that replace drawn ones, by side; all else stays as drawn. KL follows and may not be given.
+        world: the statistics to draw from; the underlying draws are the same in every world.
 
     Returns:
         the person; the same arguments give the same one in any process.
@@ -179,15 +187,33 @@ def sample_person(
         grades[side] |= given
         grades[side]["XRKL"] = derive_kl(grades[side])
     shared = stream(seed, index, "identity").normal(size=12)
-    knees = {side: _draw_knee(seed, index, side, covariates, grades[side], shared) for side in SIDES}
-    return Person(seed, index, covariates, knees)
+    knees = {side: draw_knee(seed, index, side, covariates, grades[side], shared, world=world) for side in SIDES}
+    return Person(seed, index, covariates, knees, world)
 
 
-def _draw_knee(
-    seed: int, index: int, side: str, covariates: Covariates, readings: Mapping[str, int], shared: np.ndarray
+def draw_knee(
+    seed: int,
+    index: int,
+    side: str,
+    covariates: Covariates,
+    readings: Mapping[str, int],
+    shared: np.ndarray,
+    *,
+    world: World = NATURAL,
+    draw: int = 0,
 ) -> Knee:
-    """Draw one knee; `shared` (12 normals) makes the two sides of a person alike."""
-    rng = stream(seed, index, f"shape_{side}")
+    """Draw one knee.
+
+    Args:
+        seed, index: of cohort and participant.
+        side: `R` or `L`.
+        covariates: whose sex, height and BMI set the build.
+        readings: true grades, which gate the findings.
+        shared: 12 normals that make the two sides of a person alike.
+        world: the statistics to draw from.
+        draw: 0 for the participant's own knee, from 1 for other knees with the same arguments.
+    """
+    rng = stream(seed, index, f"shape_{side}", draw)
     male = covariates.sex == "M"
 
     def latent(k: int, likeness: float = 0.9) -> float:
@@ -196,6 +222,7 @@ def _draw_knee(
     mean_height = 1765.0 if male else 1625.0
     by_height = 0.7 * (covariates.height_mm / mean_height - 1)
     scale = (MALE_SCALE if male else 1.0) * (1 + by_height + 0.03 * np.clip(latent(0, 0.97), -2.2, 2.2))
+    scale *= world.bone_scale
     grown = 1.07 if male else 1.0
     film, mri, attrition, extrusion = {}, {}, {}, {}
     attrition_along = {}
@@ -244,7 +271,7 @@ def _draw_knee(
         side=side,
         readings=dict(readings),
         scale=float(scale),
-        aspect=float(np.exp(0.03 * np.clip(latent(1), -2.2, 2.2))),
+        aspect=float(world.bone_aspect * np.exp(0.03 * np.clip(latent(1), -2.2, 2.2))),
         condyle_radius=(19.6 + 0.7 * latent(2), 19.2 + 0.7 * latent(3)),
         condyle_width=(12.6 + 0.6 * latent(4), 13.2 + 0.6 * latent(4)),
         notch_half_width=float(np.clip(9.6 + 0.9 * latent(5), 7.6, 11.6)),
@@ -257,7 +284,7 @@ def _draw_knee(
         patella_width=21.0 + 0.9 * latent(8),
         patella_height=float(np.clip(2.5 * rng.normal(), -5, 5)),
         fibula=(1.2 * float(rng.normal()), 1.5 * float(rng.normal()), 2.2 * float(rng.normal())),
-        warps={bone: Warp.draw(rng) for bone in ("femur", "tibia", "patella")},
+        warps={bone: Warp.draw(rng, world.warp_mm) for bone in ("femur", "tibia", "patella")},
         joint_space_film=film,
         joint_space_mri=mri,
         cartilage_split=float(np.clip(0.5 + 0.03 * rng.normal(), 0.43, 0.57)),
@@ -269,23 +296,22 @@ def _draw_knee(
         attrition_mm=attrition,
         attrition_along_mm=attrition_along,
         meniscus_extrusion=extrusion,
-        crystals=_draw_crystals(seed, index, side, readings),
+        crystals=_draw_crystals(stream(seed, index, f"crystals_{side}", draw), readings),
         effusion=effusion,
         muscle=float(muscle),
         fat=float(fat),
         girth=float(np.exp(0.03 * latent(11))),
         vessel_shift=(2.5 * float(rng.normal()), 1.5 * float(rng.normal())),
-        film_pose=_film_pose(seed, index, side),
-        mri_pose=_mri_pose(seed, index, side),
+        film_pose=_film_pose(stream(seed, index, f"film_pose_{side}", draw), world),
+        mri_pose=_mri_pose(stream(seed, index, f"mri_pose_{side}", draw), world),
     )
 
 
-def _draw_crystals(seed: int, index: int, side: str, readings: Mapping[str, int]) -> dict[str, np.ndarray]:
+def _draw_crystals(rng: np.random.Generator, readings: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Deposits of each compartment: (n, 4) of across and along in the plateau's unit ellipse, share of the gap, radius.
 
     All are drawn; a compartment without chondrocalcinosis gets an empty array.
     """
-    rng = stream(seed, index, f"crystals_{side}")
     crystals = {}
     for compartment, letter in zip(COMPARTMENTS, "ML", strict=True):
         count = 90
@@ -303,31 +329,34 @@ def _draw_crystals(seed: int, index: int, side: str, readings: Mapping[str, int]
     return crystals
 
 
-def _film_pose(seed: int, index: int, side: str) -> KneePose:
+def _film_pose(rng: np.random.Generator, world: World) -> KneePose:
     """Standing, fixed flexion: knee and thigh against the frame, so that the shin leans forward about 17 degrees.
 
     Then a plateau that slopes back by 7 degrees lies along the beam, 10 degrees caudal; what remains of that tilt,
     3 degrees SD, is what makes measured joint space noisy (phantom.md 3.2).
     """
-    rng = stream(seed, index, f"film_pose_{side}")
     tilt, flexion, rotation, abduction, lateral, up = np.clip(rng.normal(size=6), -2, 2)
     return KneePose(
-        tibia_tilt=float(17 + 2.5 * tilt),
-        flexion=float(22.5 + 1.5 * flexion),
-        rotation=float(-6 + 3 * rotation),
+        tibia_tilt=_normal(world.film_tilt_deg, tilt),
+        flexion=_normal(world.film_flexion_deg, flexion),
+        rotation=_normal(world.film_rotation_deg, rotation),
         abduction=float(1.2 * abduction),
         offset_mm=(float(4 * lateral), 0.0, float(6 * up)),
     )
 
 
-def _mri_pose(seed: int, index: int, side: str) -> KneePose:
+def _mri_pose(rng: np.random.Generator, world: World) -> KneePose:
     """Supine in the coil, nearly straight; a technologist centres the field of view to a millimetre or so."""
-    rng = stream(seed, index, f"mri_pose_{side}")
     tilt, flexion, rotation, abduction, lateral, deep, up = np.clip(rng.normal(size=7), -2.2, 2.2)
     return KneePose(
         tibia_tilt=float(3 + 1.6 * tilt),
-        flexion=float(np.clip(8 + 2.0 * flexion, 2, 14)),
-        rotation=float(-4 + 1.5 * rotation),
+        flexion=max(_normal(world.mri_flexion_deg, flexion), 2.0),
+        rotation=_normal(world.mri_rotation_deg, rotation),
         abduction=float(0.8 * abduction),
         offset_mm=(float(0.9 * lateral), float(0.9 * deep), float(1.3 * up)),
     )
+
+
+def _normal(mean_sd: tuple[float, float], drawn: float) -> float:
+    mean, sd = mean_sd
+    return float(mean + sd * drawn)

@@ -65,8 +65,8 @@ def render_mri(
     with single_threaded():
         posed = posed or solve_pose(person.knees[side], "mri")
         spacing = FIELD_OF_VIEW_MM / size
-        texture = _Texture(stream(person.seed, person.index, f"mri_texture_{side}"), size)
-        rng = stream(person.seed, person.index, f"mri_noise_{side}")
+        texture = _Texture(stream(person.seed, person.index, f"mri_texture_{side}", person.draw), size)
+        rng = stream(person.seed, person.index, f"mri_noise_{side}", person.draw)
         sigma = _NOISE * 0.625 / spacing
         image = np.empty((SLICES, size, size), dtype=np.float32)
         for first, slab in slabs(size):

@@ -14,7 +14,7 @@ from bundle.phantom import bones
 from bundle.phantom.anatomy import Person
 from bundle.phantom.composition import LABELS
 from bundle.phantom.files import temporary, write_text
-from bundle.phantom.film import film_geometry
+from bundle.phantom.film import Clutter, film_pixels
 from bundle.phantom.mri import ISOCENTRE_MM, render_labels
 from bundle.phantom.pose import Posed
 
@@ -53,6 +53,7 @@ def write_truth(
     size: int,
     film_spacing_mm: float,
     volumes: bool = True,
+    clutter: Clutter | None = None,
 ) -> None:
     """Write a knee's `<ID>_<side>.json` and its label volumes, supine (MRI) and standing (film).
 
@@ -64,6 +65,7 @@ def write_truth(
         size: pixels a side of the MRI; the labels lie on its grid.
         film_spacing_mm: detector pixel, to which the film's landmarks refer.
         volumes: write the label volumes too; a knee without an MRI has none.
+        clutter: what the film was made with; a knee that is not on it has no `film_pixels`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{person.covariates.participant}_{side}"
@@ -74,7 +76,7 @@ def write_truth(
         path = folder / f"{stem}_{name}.nii.gz"
         nib.save(image, temporary(path))
         temporary(path).replace(path)
-    geometry = film_geometry(person, film_spacing_mm)
+    shown = clutter is None or side in clutter.sides
     knee = person.knees[side]
     record = {
         "readings": dict(knee.readings),
@@ -85,8 +87,12 @@ def write_truth(
             "film": {name: _rounded(to_ras(point, side)) for name, point in landmarks(posed["film"]).items()},
         },
         "film_pixels": {
-            name: _rounded(geometry.project(point, side)) for name, point in landmarks(posed["film"]).items()
-        },
+            name: _rounded(film_pixels(person, point, side, spacing_mm=film_spacing_mm, clutter=clutter))
+            for name, point in landmarks(posed["film"]).items()
+        }
+        if shown
+        else {},
+        "clutter": asdict(clutter) if clutter else None,
         "pose": {"film": asdict(knee.film_pose), "mri": asdict(knee.mri_pose)},
     }
     write_text(folder / f"{stem}.json", json.dumps(record, indent=2) + "\n")
