@@ -144,6 +144,7 @@ class Person:
         knees: `R` and `L`.
         world: the statistics of pose, exposure, scanner and shape they were drawn from.
         draw: which MRI of the knees: 0 is the participant's own, others have other texture, field, coil and noise.
+        enrich: whether rare findings were raised to one knee in four.
     """
 
     seed: int
@@ -152,6 +153,7 @@ class Person:
     knees: Mapping[str, Knee]
     world: World = NATURAL
     draw: int = 0
+    enrich: bool = False
 
 
 def sample_person(
@@ -188,7 +190,7 @@ def sample_person(
         grades[side]["XRKL"] = derive_kl(grades[side])
     shared = stream(seed, index, "identity").normal(size=12)
     knees = {side: draw_knee(seed, index, side, covariates, grades[side], shared, world=world) for side in SIDES}
-    return Person(seed, index, covariates, knees, world)
+    return Person(seed, index, covariates, knees, world, enrich=enrich)
 
 
 def draw_knee(
@@ -205,7 +207,8 @@ def draw_knee(
     """Draw one knee.
 
     Args:
-        seed, index: of cohort and participant.
+        seed: of the cohort.
+        index: participant.
         side: `R` or `L`.
         covariates: whose sex, height and BMI set the build.
         readings: true grades, which gate the findings.
