@@ -1,4 +1,4 @@
-"""Make a cohort of digital knees in OAI's directory layout."""
+"""Make a cohort of digital knees, laid out as the Osteoarthritis Initiative (OAI) is released."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 from bundle.phantom.cohort import Recipe, make_cohort
+from bundle.phantom.faults import PACKAGINGS, faults_for
 from bundle.phantom.mri import SIZES
 from bundle.phantom.sheet import write_sheet
+from bundle.phantom.worlds import WORLDS
 
 
 def main() -> int:
@@ -21,13 +23,29 @@ def main() -> int:
     parser.add_argument("--size", choices=tuple(SIZES), default="demo", help="64, 256 or 512 pixels a side of the MRI")
     parser.add_argument("--truth", action="store_true", help="write label volumes, joint spaces, landmarks and poses")
     parser.add_argument("--enrich", action="store_true", help="raise rare findings to one knee in four")
+    parser.add_argument(
+        "--packaging", choices=PACKAGINGS, default="directory", help="folders as on OAI's discs, or NDA's archives"
+    )
+    enough = max(len(faults_for(packaging)) for packaging in PACKAGINGS)
+    parser.add_argument(
+        "--faults", action="store_true", help=f"plant a fault in each participant; {enough} show every one"
+    )
+    parser.add_argument("--shift", choices=tuple(WORLDS), default="natural", help="draw from shifted statistics")
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes; none given: one a core")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="also draw a contact sheet: people, then findings"
     )
     arguments = parser.parse_args()
     try:
-        recipe = Recipe(arguments.seed, arguments.size, arguments.enrich, arguments.truth)
+        recipe = Recipe(
+            seed=arguments.seed,
+            size=arguments.size,
+            enrich=arguments.enrich,
+            truth=arguments.truth,
+            packaging=arguments.packaging,
+            faults=arguments.faults,
+            shift=arguments.shift,
+        )
         made = make_cohort(arguments.out, recipe, participants=arguments.participants, workers=arguments.workers)
         if arguments.sheet:
             shown = min(arguments.participants, 12)

@@ -6,26 +6,28 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from monai.utils import optional_import
 
 from bundle.phantom.anatomy import Person, sample_person
+from bundle.phantom.faults import PACKAGINGS, SOUND, Fault, fault_of, faults_for
 from bundle.phantom.files import write_text
 from bundle.phantom.film import SPACINGS, render_film
 from bundle.phantom.mri import SIZES, render_mri
-from bundle.phantom.oai_tables import write_tables
-from bundle.phantom.oai_writer import VISIT, plan_series, write_participant
+from bundle.phantom.nda_writer import IMAGES, pack_series, write_nda_tables
+from bundle.phantom.oai_tables import participant_rows, write_tables
+from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import SCANS, solve_pose
+from bundle.phantom.series import VISIT, Series, plan_series
 from bundle.phantom.truth import write_truth
+from bundle.phantom.worlds import WORLDS
 
 tqdm, _ = optional_import("tqdm", name="tqdm")
 
-MANIFEST = "phantom.json"
-MRI_SIDE = "R"
-"""OAI's T1 3-D FLASH is the right knee's (oai.md 2)."""
+MANIFEST, FAULT_LIST = "phantom.json", "faults.json"
 _LIMIT = 1_000_000
 
 
@@ -38,22 +40,42 @@ class Recipe:
         size: `test`, `demo` or `native`.
         enrich: raise every rare finding to one knee in four.
         truth: write label volumes and what is known of each knee.
+        packaging: `directory`, as on OAI's discs, or `nda`, as the NIMH Data Archive packs it.
+        faults: plant a fault in each participant, one after the other.
+        shift: the world the cohort comes from, a key of `worlds.WORLDS`.
     """
 
     seed: int
     size: str = "demo"
     enrich: bool = False
     truth: bool = False
+    packaging: str = "directory"
+    faults: bool = False
+    shift: str = "natural"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"`seed` must be a whole number from 0, got {self.seed}.")
-        if self.size not in SIZES:
-            raise ValueError(f"`size` must be one of {', '.join(SIZES)}, got {self.size!r}.")
+        choices = {"size": SIZES, "packaging": PACKAGINGS, "shift": WORLDS}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
+
+    def person(self, index: int) -> Person:
+        """Participant `index`."""
+        return sample_person(self.seed, index, enrich=self.enrich, world=WORLDS[self.shift])
+
+    def fault(self, index: int) -> Fault:
+        """What is wrong with participant `index`."""
+        return fault_of(index, self.packaging) if self.faults else SOUND
+
+    def series(self, person: Person) -> list[Series]:
+        """The images that the participant has."""
+        return self.fault(person.index).in_series(plan_series(person))
 
 
 def make_cohort(root: Path, recipe: Recipe, *, participants: int, workers: int | None = None) -> int:
-    """Write a cohort in OAI's directory layout, going on where an earlier call was cut off.
+    """Write a cohort as OAI is released, going on where an earlier call was cut off.
 
     Participant i does not depend on how many there are, on the order, or on the number of processes.
 
@@ -74,8 +96,8 @@ def make_cohort(root: Path, recipe: Recipe, *, participants: int, workers: int |
     if workers is not None and workers < 1:
         raise ValueError(f"`workers` must be 1 or more, got {workers}.")
     _claim(root, recipe, participants)
-    people = [sample_person(recipe.seed, i, enrich=recipe.enrich) for i in range(participants)]
-    missing = [person.index for person in people if not _home(root, person).exists()]
+    people = [recipe.person(index) for index in range(participants)]
+    missing = [person.index for person in people if not _home(root, recipe, person).exists()]
     count = min(workers or os.cpu_count() or 1, max(len(missing), 1))
     with tqdm(total=participants, initial=participants - len(missing), unit="participant", desc="phantom") as bar:
         if count == 1:
@@ -88,40 +110,77 @@ def make_cohort(root: Path, recipe: Recipe, *, participants: int, workers: int |
                 for job in as_completed(jobs):
                     job.result()
                     bar.update()
-    write_tables(root, people)
+    _write_tables(root, recipe, people)
     return len(missing)
 
 
 def make_participant(root: Path, recipe: Recipe, index: int) -> None:
     """Write one participant's series and truth; its folder appears when all is there."""
-    person = sample_person(recipe.seed, index, enrich=recipe.enrich)
+    person, fault = recipe.person(index), recipe.fault(index)
+    series = recipe.series(person)
+    imaged = next(one.side for one in series if not one.is_film)
     spacing, size = SPACINGS[recipe.size], SIZES[recipe.size]
     standing = {side: solve_pose(knee, "film") for side, knee in person.knees.items()}
     film, _ = render_film(person, spacing_mm=spacing, posed=standing)
-    supine = solve_pose(person.knees[MRI_SIDE], "mri")
-    mri, affine = render_mri(person, MRI_SIDE, size=size, posed=supine)
-    home = _home(root, person)
+    supine = solve_pose(person.knees[imaged], "mri")
+    mri, affine = render_mri(person, imaged, size=size, posed=supine)
+    home = _home(root, recipe, person)
     unfinished = home.with_name(f".unfinished-{home.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    write_participant(unfinished, person, film, spacing, mri, affine)
+    folders = write_participant(unfinished, person, film, spacing, mri, affine, series=series, fault=fault)
+    if recipe.packaging == "nda":
+        for one, folder in zip(series, folders, strict=True):
+            fault.in_archive(one, pack_series(folder))
     if recipe.truth:
         for side, knee in person.knees.items():
             held = {scan: standing[side] if scan == "film" else solve_pose(knee, scan) for scan in SCANS}
-            write_truth(
-                root / "truth", person, side, held, size=size, film_spacing_mm=spacing, volumes=side == MRI_SIDE
-            )
+            write_truth(root / "truth", person, side, held, size=size, film_spacing_mm=spacing, volumes=side == imaged)
     unfinished.replace(home)
 
 
-def _home(root: Path, person: Person) -> Path:
-    film, _ = plan_series(person)
-    return root / VISIT / film.release / film.participant
+def _write_tables(root: Path, recipe: Recipe, people: list[Person]) -> None:
+    people = sorted(people, key=lambda person: person.covariates.participant)
+    rows = [
+        participant_rows(
+            person, recipe.series(person), film_spacing_mm=SPACINGS[recipe.size], fault=recipe.fault(person.index)
+        )
+        for person in people
+    ]
+    if recipe.packaging == "nda":
+        write_nda_tables(root, people, rows)
+    else:
+        write_tables(root, rows, other_case=recipe.faults)
+    if recipe.faults:
+        write_text(root / FAULT_LIST, json.dumps(_fault_list(recipe, people), indent=2) + "\n")
+
+
+def _fault_list(recipe: Recipe, people: list[Person]) -> dict[str, object]:
+    """What `faults.json` says: who has which fault, what a reader should do, how many people show every fault."""
+    return {
+        "participants_for_all": len(faults_for(recipe.packaging)),
+        "participants": {
+            person.covariates.participant: {
+                "fault": fault.name,
+                "what": fault.what,
+                "expect": fault.expect,
+                "reason": fault.reason,
+            }
+            for person in people
+            for fault in [recipe.fault(person.index)]
+        },
+    }
+
+
+def _home(root: Path, recipe: Recipe, person: Person) -> Path:
+    film = plan_series(person)[0]
+    images = root / IMAGES / VISIT if recipe.packaging == "nda" else root / VISIT
+    return images / film.release / film.participant
 
 
 def _claim(root: Path, recipe: Recipe, participants: int) -> None:
     """Record the recipe in a new folder, or check that an old one was made by the same; refuse to shrink a cohort."""
     path = root / MANIFEST
-    wanted = {"seed": recipe.seed, "size": recipe.size, "enrich": recipe.enrich, "truth": recipe.truth}
+    wanted = asdict(recipe)
     if path.exists():
         held = json.loads(path.read_text(encoding="utf-8"))
         different = [

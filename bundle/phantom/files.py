@@ -11,9 +11,9 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}-{path.name}")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, encoding: str = "utf-8") -> None:
     """Write a text file whole, or leave what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = temporary(path)
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(text, encoding=encoding)
     unfinished.replace(path)

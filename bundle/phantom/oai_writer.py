@@ -1,9 +1,9 @@
-"""One participant in OAI's directory layout: a bilateral film and the right knee's T1 3-D FLASH as DICOM series."""
+"""One participant in OAI's directory layout: a bilateral film and a knee's T1 3-D FLASH as DICOM series."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,70 +18,31 @@ from pydicom.uid import (
 
 from bundle.geometry import SOURCE_DETECTOR_MM
 from bundle.phantom.anatomy import Person
+from bundle.phantom.faults import SOUND, Fault
 from bundle.phantom.film import BITS
 from bundle.phantom.mri import SLICE_MM, SLICES
+from bundle.phantom.series import Series, plan_series
 from bundle.phantom.streams import stream
 from bundle.phantom.tissues import FLIP_DEG, SIGNAL, TE_MS, TR_MS
 
 SYNTHETIC_MARK = "synthetic-phantom"
 """ManufacturerModelName of every file: the only thing by which a reader can tell the phantom."""
-VISIT = "00m"
-RELEASES = ("0.C.2", "0.E.1")
-FILM_DESCRIPTION = "Bilateral PA Fixed Flexion Knee"
-MRI_DESCRIPTION = "COR_T1_3D_FLASH_RIGHT"
 _ORGANISATION = "MONAI bundle"
 _MRI_GAIN = 700 / SIGNAL["cartilage"]
 
 
-@dataclass(frozen=True)
-class Series:
-    """Where a series lies and how `contents.csv` describes it; `barcode` has eight digits, `date` is yyyymmdd."""
-
-    release: str
-    participant: str
-    date: str
-    barcode: str
-    study: str
-    description: str
-
-    @property
-    def folder(self) -> str:
-        """Folder relative to the visit's."""
-        return f"{self.release}/{self.participant}/{self.date}/{self.barcode}"
-
-
-def plan_series(person: Person) -> tuple[Series, Series]:
-    """The film and the MRI series of a participant: films at the screening visit, MRI at enrolment, days later."""
-    rng = stream(person.seed, person.index, "film_header")
-    participant = person.covariates.participant
-    release = RELEASES[int(rng.random() > 2686 / 4796)]
-    start = np.datetime64("2004-02-01") + np.timedelta64(int(rng.integers(0, 800)), "D")
-    later = start + np.timedelta64(int(rng.integers(3, 60)), "D")
-    # Distinct within a cohort: the participant's own digits, then film or MRI.
-    number = int(participant) - 9_000_000
-    film = Series(
-        release,
-        participant,
-        str(start).replace("-", ""),
-        f"{number * 10 + 1:08d}",
-        "OAI^XRAY^SCREENING^KNEE",
-        FILM_DESCRIPTION,
-    )
-    mri = Series(
-        release,
-        participant,
-        str(later).replace("-", ""),
-        f"{number * 10 + 5:08d}",
-        "OAI^MR^ENROLLMENT^RIGHT",
-        MRI_DESCRIPTION,
-    )
-    return film, mri
-
-
 def write_participant(
-    root: Path, person: Person, film: np.ndarray, film_spacing_mm: float, mri: np.ndarray, mri_affine: np.ndarray
-) -> tuple[Path, Path]:
-    """Write both series of a participant.
+    root: Path,
+    person: Person,
+    film: np.ndarray,
+    film_spacing_mm: float,
+    mri: np.ndarray,
+    mri_affine: np.ndarray,
+    *,
+    series: Sequence[Series] | None = None,
+    fault: Fault = SOUND,
+) -> tuple[Path, ...]:
+    """Write the series of a participant.
 
     Args:
         root: folder that stands for `<out>/00m/<release>/<participant>`; `<date>/<barcode>/001...` go below it.
@@ -90,19 +51,35 @@ def write_participant(
         film_spacing_mm: detector pixel.
         mri: (S, H, W) float signal, posterior first.
         mri_affine: (4, 4), voxel (row, column, slice) to RAS mm.
+        series: what to write; None means `plan_series(person)`.
+        fault: damage to plant.
 
     Returns:
-        the film's file and the folder of the MRI's slices.
+        the folder of each series.
     """
-    film_series, mri_series = plan_series(person)
-    film_folder = root / film_series.date / film_series.barcode
-    mri_folder = root / mri_series.date / mri_series.barcode
-    for folder in (film_folder, mri_folder):
+    folders = []
+    for one in series or plan_series(person):
+        folder = root / one.date / one.barcode
         folder.mkdir(parents=True, exist_ok=True)
-    _save(_film_dataset(person, film_series, film, film_spacing_mm), film_folder / "001")
-    for number, dataset in enumerate(_mri_datasets(person, mri_series, mri, mri_affine), start=1):
-        _save(dataset, mri_folder / f"{number:03d}")
-    return film_folder / "001", mri_folder
+        if one.is_film:
+            datasets = [_film_of(person, one, film, film_spacing_mm)]
+        else:
+            datasets = _mri_datasets(person, one, mri, mri_affine)
+        for number, dataset in enumerate(fault.in_headers(one, datasets), start=1):
+            _save(dataset, folder / f"{number:03d}")
+        fault.in_files(one, folder)
+        folders.append(folder)
+    return tuple(folders)
+
+
+def _film_of(person: Person, series: Series, film: np.ndarray, spacing_mm: float) -> Dataset:
+    """The film of both knees, or the half of it that shows the series' knee."""
+    if series.side == "B":
+        return _film_dataset(person, series, film, spacing_mm)
+    middle = film.shape[1] // 2
+    dataset = _film_dataset(person, series, film[:, :middle] if series.side == "R" else film[:, middle:], spacing_mm)
+    setattr(dataset, "ImageLaterality" if dataset.Modality == "DX" else "Laterality", series.side)
+    return dataset
 
 
 def _uid(*parts: object) -> UID:
@@ -217,9 +194,9 @@ def _mri_datasets(person: Person, series: Series, mri: np.ndarray, affine: np.nd
         dataset.SOPInstanceUID = _uid(person.seed, series.participant, series.barcode, number)
         dataset.InstanceNumber = number
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
-        dataset.Laterality = "R"
+        dataset.Laterality = series.side
         dataset.PatientPosition = "FFS"
-        dataset.ProtocolName = MRI_DESCRIPTION
+        dataset.ProtocolName = series.description
         dataset.ScanningSequence = "GR"
         dataset.SequenceVariant = "SP"
         dataset.ScanOptions = ""

@@ -1,4 +1,4 @@
-"""Which readings of a participant OAI's table holds: projects, rows, and the cells that stay unread, tied to disease."""
+"""Which readings of a participant OAI's table holds: projects, rows, and what stays unread, tied to disease."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ READ_MORE_OFTEN = ("XROS", "XRCH")
 """Prefixes of what is read whenever a participant's findings are read at all; sclerosis, cysts and attrition less."""
 _FIRST_PROJECT, _SECOND_PROJECT, _CODED_42 = 0.985, 0.345, 1 / 3
 """Shares of participants that project 15 and a second project read, and of the second that is coded 42."""
-_LATER_DISEASE = {0: 0.10, 1: 0.30}
+_LATER_DISEASE = {0: 0.12, 1: 0.36}
 """Chance, by the worse knee's KL, of definite osteoarthritis at a later visit."""
 _FINDINGS, _ALL_FINDINGS = {15: 1.0, 37: 0.40, 42: 0.40}, {15: 0.80, 37: 0.60, 42: 0.60}
 """Share of participants with osteoarthritis whose findings a project reads, and of these, whose every finding."""
-_UNREADABLE = 0.003
+_UNREADABLE = 0.005
+"""Share of knees whose film cannot be read at all."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,19 @@ def reading_rows(person: Person, *, replaced: Collection[str] = ()) -> list[Read
         expected = diseased and fully[project][0] < _FINDINGS[project]
         everything = fully[project][1] < _ALL_FINDINGS[project]
         for place, side in enumerate(SIDES):
+            # One reason may hold for the whole knee; the others are the cell's own.
+            whole = PROSTHETIC if side in replaced else None
+            if whole is None and unreadable[project][place] < _UNREADABLE:
+                whole = TECHNICAL
             cells: dict[str, int | str] = {}
             for column, variable in enumerate(VARIABLES):
-                more_often = variable.startswith(READ_MORE_OFTEN)
-                if side in replaced:
-                    cells[variable] = PROSTHETIC
-                elif unreadable[project][place] < _UNREADABLE:
-                    cells[variable] = TECHNICAL
-                elif variable not in ALWAYS_READ and not expected:
-                    cells[variable] = NOT_EXPECTED
-                elif variable not in ALWAYS_READ and not (more_often or everything):
-                    cells[variable] = MISSING
-                elif blanks[PROJECTS.index(project), place, column] < person.world.unread:
-                    cells[variable] = MISSING
+                finding, often = variable not in ALWAYS_READ, variable.startswith(READ_MORE_OFTEN)
+                blank = blanks[PROJECTS.index(project), place, column] < person.world.unread
+                if finding and not expected:
+                    reason = NOT_EXPECTED
                 else:
-                    cells[variable] = readings[side][variable]
+                    reason = MISSING if blank or (finding and not often and not everything) else None
+                cells[variable] = whole or reason or readings[side][variable]
             rows.append(ReadingRow(side, project, cells))
     order = stream(person.seed, person.index, "readings_table").permutation(len(rows))
     return [rows[index] for index in order]

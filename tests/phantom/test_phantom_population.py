@@ -29,15 +29,33 @@ def test_kl_follows_from_narrowing_and_osteophytes(findings, kl):
     assert derive_kl(NONE | findings) == kl
 
 
-def test_kl_shares_are_near_oai_s():
-    """OAI baseline: 38.6 / 17.9 / 26.5 / 13.7 / 3.3 %; 1,600 knees, within 6 points each."""
-    grades = [
-        knee["XRKL"]
-        for index in range(800)
-        for knee in sample_readings(11, index, sample_covariates(11, index)).values()
+@pytest.fixture(scope="module")
+def knees():
+    """True grades of 8,000 knees, right and left in turn, by variable."""
+    drawn = [
+        knee for index in range(4000) for knee in sample_readings(11, index, sample_covariates(11, index)).values()
     ]
-    shares = np.bincount(grades, minlength=5) / len(grades) * 100
-    np.testing.assert_allclose(shares, [38.6, 17.9, 26.5, 13.7, 3.3], atol=6)
+    return {variable: np.array([knee[variable] for knee in drawn]) for variable in VARIABLES}
+
+
+def test_kl_shares_are_oai_s(knees):
+    """OAI baseline: 38.6 / 17.9 / 26.5 / 13.7 / 3.3 %; within 2 points each."""
+    shares = np.bincount(knees["XRKL"], minlength=5) / len(knees["XRKL"]) * 100
+    np.testing.assert_allclose(shares, [38.6, 17.9, 26.5, 13.7, 3.3], atol=2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [("XRKL", "XRJSM", 0.75), ("XRJSM", "XRSCTM", 0.67), ("XRJSM", "XRJSL", 0.27), ("XRJSM", "XRATTM", 0.56)],
+)
+def test_findings_correlate_as_disease_correlates_them(knees, one, other, expected):
+    """phantom.md 4."""
+    assert np.corrcoef(knees[one], knees[other])[0, 1] == pytest.approx(expected, abs=0.06)
+
+
+def test_the_two_knees_of_a_person_are_alike(knees):
+    """phantom.md 4: right and left KL correlate by 0.49."""
+    assert np.corrcoef(knees["XRKL"][::2], knees["XRKL"][1::2])[0, 1] == pytest.approx(0.49, abs=0.06)
 
 
 def test_every_drawn_knee_passes_the_grade_table():
