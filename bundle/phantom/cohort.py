@@ -21,6 +21,7 @@ from bundle.phantom.nda_writer import IMAGES, pack_series, write_nda_tables
 from bundle.phantom.oai_tables import participant_rows, write_tables
 from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import SCANS, solve_pose
+from bundle.phantom.posterior import GIVEN, write_posterior
 from bundle.phantom.series import VISIT, Series, plan_series
 from bundle.phantom.truth import write_truth
 from bundle.phantom.worlds import WORLDS
@@ -43,6 +44,8 @@ class Recipe:
         packaging: `directory`, as on OAI's discs, or `nda`, as the NIMH Data Archive packs it.
         faults: plant a fault in each participant, one after the other.
         shift: the world the cohort comes from, a key of `worlds.WORLDS`.
+        posterior: how many other MRI volumes to write that share a participant's film.
+        given: what these share beside it, one of `posterior.GIVEN`.
     """
 
     seed: int
@@ -52,11 +55,15 @@ class Recipe:
     packaging: str = "directory"
     faults: bool = False
     shift: str = "natural"
+    posterior: int = 0
+    given: str = "film"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"`seed` must be a whole number from 0, got {self.seed}.")
-        choices = {"size": SIZES, "packaging": PACKAGINGS, "shift": WORLDS}
+        if self.posterior < 0:
+            raise ValueError(f"`posterior` must be a whole number from 0, got {self.posterior}.")
+        choices = {"size": SIZES, "packaging": PACKAGINGS, "shift": WORLDS, "given": GIVEN}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
@@ -135,6 +142,8 @@ def make_participant(root: Path, recipe: Recipe, index: int) -> None:
         for side, knee in person.knees.items():
             held = {scan: standing[side] if scan == "film" else solve_pose(knee, scan) for scan in SCANS}
             write_truth(root / "truth", person, side, held, size=size, film_spacing_mm=spacing, volumes=side == imaged)
+    if recipe.posterior:
+        write_posterior(root / "truth", person, imaged, count=recipe.posterior, given=recipe.given, size=size)
     unfinished.replace(home)
 
 

@@ -10,18 +10,26 @@ import torch
 from monai.data import MetaTensor
 from torch.utils.data import Dataset
 
-from bundle.geometry import FIELD_OF_VIEW_MM, FILM_MAGNIFICATION, PROTOCOL_DEPTH_MM, SLICE_WINDOW, Grid, ila_affine
+from bundle.geometry import (
+    FIELD_OF_VIEW_MM,
+    FILM_MAGNIFICATION,
+    PROTOCOL_DEPTH_MM,
+    SLICE_WINDOW,
+    Grid,
+    ila_affine,
+    mirror_columns,
+)
 from bundle.keys import FILM, MIRRORED, MRI, PARTICIPANT, READINGS, SIDE, VISIT
 from bundle.phantom.anatomy import Person, sample_person
 from bundle.phantom.film import FIELD_MM, film_geometry, render_film
 from bundle.phantom.mri import ISOCENTRE_MM, SLICES, render_mri
 from bundle.phantom.pose import solve_pose
+from bundle.phantom.series import VISIT as SERIES_VISIT
+from bundle.phantom.series import mri_side
 from bundle.phantom.streams import stream
 from bundle.phantom.table_view import table_readings
 from bundle.phantom.worlds import WORLDS
 
-SIDE_IMAGED = "R"
-"""OAI's T1 3-D FLASH is the right knee's (oai.md 2)."""
 _COARSE_MM = 1.0
 _PERCENTILES = (0.5, 99.5)
 """Ends of the range that become -1 and 1 (design.md 3.17)."""
@@ -30,9 +38,10 @@ _PERCENTILES = (0.5, 99.5)
 class OnTheFly(Dataset):
     """Participants of a cohort as `dataset.json` and the transforms of training give them, made when asked for.
 
-    Item i is the right knee of participant `first + i`, a pure function of the arguments, so it may be pickled for any
-    number of workers and read in any order. `image` is (1, H, W, 1) and `mri` (1, H, W, S), MetaTensors in [-1, 1] with
-    their affines, ILA; `readings` are the table's, None where unread. `FlattenFilmd` and `EncodeReadingsd` remain.
+    Item i is the knee of participant `first + i` that has an MRI, a left one mirrored to the canonical right: a pure
+    function of the arguments, so it may be pickled for any number of workers and read in any order. `image` is
+    (1, H, W, 1) and `mri` (1, H, W, S), MetaTensors in [-1, 1] with their affines, ILA; `readings` are the
+    table's, None where unread. `FlattenFilmd` and `EncodeReadingsd` remain to be done.
 
     Args:
         seed: of the cohort.
@@ -87,28 +96,29 @@ class OnTheFly(Dataset):
         person = sample_person(self.seed, number, enrich=self.enrich, world=WORLDS[self.world])
         who = person.covariates
         readings, _ = table_readings(person)
+        side = mri_side(person)
         return {
-            FILM: self._film(person),
-            MRI: self._mri(person),
+            FILM: self._film(person, side),
+            MRI: self._mri(person, side),
             PARTICIPANT: who.participant,
-            SIDE: SIDE_IMAGED,
-            VISIT: "00m",
-            READINGS: readings[SIDE_IMAGED],
+            SIDE: side,
+            VISIT: SERIES_VISIT,
+            READINGS: readings[side],
             "age": float(who.age),
             "sex": who.sex,
             "bmi": who.bmi,
             "site": who.site,
         }
 
-    def _film(self, person: Person) -> MetaTensor:
+    def _film(self, person: Person, side: str) -> MetaTensor:
         pixel = FIELD_OF_VIEW_MM * FILM_MAGNIFICATION / self.image_size
         # An even number of detector pixels across, about as large as the grid's, or half where those are coarse.
         across = 2 * round(FIELD_MM[1] / (pixel / 2 if pixel > _COARSE_MM else pixel) / 2)
         spacing = FIELD_MM[1] / across
-        standing = {side: solve_pose(knee, "film") for side, knee in person.knees.items()}
+        standing = {one: solve_pose(knee, "film") for one, knee in person.knees.items()}
         film, _ = render_film(person, spacing_mm=spacing, posed=standing)
-        held = standing[SIDE_IMAGED]
-        centre = film_geometry(person, spacing).project((held.femur.shift + held.tibia.shift) / 2, SIDE_IMAGED)
+        held = standing[side]
+        centre = film_geometry(person, spacing).project((held.femur.shift + held.tibia.shift) / 2, side)
         error = stream(person.seed, person.index, "finder").normal(size=2) * self.finder_mm
         cut = torch.from_numpy(film.astype(np.float32))
         fill = float(cut.min())
@@ -120,10 +130,10 @@ class OnTheFly(Dataset):
         common = [edge for edge in (field.min(), field.max()) if (field == edge).mean() > 0.01]
         graded = field[~np.isin(field, common)]
         affine = Grid.of(image_size=self.image_size, slices=1).film_affine()
-        return _scaled(cut[None, :, :, None], graded, affine)
+        return _scaled(cut[None, :, :, None], graded, affine, side)
 
-    def _mri(self, person: Person) -> MetaTensor:
-        volume, _ = render_mri(person, SIDE_IMAGED, size=self.image_size)
+    def _mri(self, person: Person, side: str) -> MetaTensor:
+        volume, _ = render_mri(person, side, size=self.image_size)
         first, last = (share * SLICES for share in SLICE_WINDOW)
         step = (last - first) / self.slices
         stack = _resample(torch.from_numpy(volume), 0, first, step, self.slices, fill=0.0)
@@ -131,10 +141,9 @@ class OnTheFly(Dataset):
             (last - first) / SLICES * PROTOCOL_DEPTH_MM / self.slices,
         )
         middle = ((SLICE_WINDOW[0] + SLICE_WINDOW[1]) / 2 - 0.5) * PROTOCOL_DEPTH_MM
-        affine = ila_affine(
-            (self.image_size, self.image_size, self.slices), spacing, np.array([ISOCENTRE_MM, middle, 0.0])
-        )
-        return _scaled(stack.permute(1, 2, 0)[None], stack.numpy(), affine)
+        lateral = ISOCENTRE_MM if side == "R" else -ISOCENTRE_MM
+        affine = ila_affine((self.image_size, self.image_size, self.slices), spacing, np.array([lateral, middle, 0.0]))
+        return _scaled(stack.permute(1, 2, 0)[None], stack.numpy(), affine, side)
 
 
 def _resample(image: torch.Tensor, axis: int, first: float, step: float, count: int, *, fill: float) -> torch.Tensor:
@@ -155,8 +164,10 @@ def _resample(image: torch.Tensor, axis: int, first: float, step: float, count: 
     return moved + fill
 
 
-def _scaled(image: torch.Tensor, graded: np.ndarray, affine: np.ndarray) -> MetaTensor:
-    """An image with the percentiles of `graded` at -1 and 1."""
+def _scaled(image: torch.Tensor, graded: np.ndarray, affine: np.ndarray, side: str) -> MetaTensor:
+    """An image with the percentiles of `graded` at -1 and 1; a left knee mirrored, its affine kept."""
     low, high = (float(edge) for edge in np.percentile(graded, _PERCENTILES))
-    scaled = ((image - low) * (2 / (high - low)) - 1).clamp(-1, 1).contiguous()
-    return MetaTensor(scaled, affine=torch.from_numpy(affine), meta={MIRRORED: False})
+    scaled = ((image - low) * (2 / (high - low)) - 1).clamp(-1, 1)
+    if side == "L":
+        scaled = mirror_columns(scaled, columns_dim=-2)
+    return MetaTensor(scaled.contiguous(), affine=torch.from_numpy(affine), meta={MIRRORED: side == "L"})
