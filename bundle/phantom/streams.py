@@ -36,6 +36,7 @@ PURPOSES = (
     "posterior_R",
     "posterior_L",
     "finder",
+    "film_clutter",
 )
 """Their position is their number: add at the end, never reorder."""
 

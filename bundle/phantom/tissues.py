@@ -68,15 +68,44 @@ def signal(tissue: str) -> float:
 SIGNAL: dict[str, float] = {tissue: signal(tissue) for tissue in RELAXATION}
 """Signal of each tissue; cartilage is 0.059, muscle 0.046."""
 
-SPECTRUM = (0.07, 0.15, 0.18, 0.17, 0.15, 0.13, 0.10, 0.05)
-"""Share of the detected energy in eight bins from 25 to 68 keV: 70 kVp, 12 degree tungsten anode, 2.5 mm aluminium."""
-LEAN_PER_MM = tuple(mu / 10 for mu in (0.583, 0.388, 0.302, 0.259, 0.238, 0.223, 0.212, 0.203))
-"""Attenuation of lean tissue in those bins, 1/mm (xraydb cross sections of ICRU-44 compositions, phantom.md 3.2)."""
-CORTICAL_PER_MM = tuple(mu / 10 for mu in (4.06, 2.13, 1.44, 1.06, 0.815, 0.681, 0.586, 0.507))
-"""Attenuation of cortical bone in those bins, 1/mm, same source."""
+ENERGIES_KEV = (25.0, 31.0, 37.0, 43.0, 50.0, 56.0, 62.0, 68.0, 74.0, 80.0, 86.0)
+"""Middles of the energy bins of a film's spectrum."""
+SPECTRUM = (0.07, 0.15, 0.18, 0.17, 0.15, 0.13, 0.10, 0.05, 0.0, 0.0, 0.0)
+"""Share of the detected energy in those bins: 70 kVp, 12 degree tungsten anode, 2.5 mm aluminium (phantom.md 3.2)."""
+LEAN_PER_MM = tuple(mu / 10 for mu in (0.583, 0.388, 0.302, 0.259, 0.238, 0.223, 0.212, 0.203, 0.198, 0.191, 0.187))
+"""Attenuation of lean tissue in those bins, 1/mm (xraydb cross sections of ICRU-44 compositions, phantom.md 3.2; beyond
+70 keV NIST's table of skeletal muscle times 1.05 g/cm3)."""
+CORTICAL_PER_MM = tuple(mu / 10 for mu in (4.06, 2.13, 1.44, 1.06, 0.815, 0.681, 0.586, 0.507, 0.470, 0.428, 0.403))
+"""Attenuation of cortical bone in those bins, 1/mm, same sources (NIST's cortical bone times 1.92 g/cm3)."""
+_ALUMINIUM_PER_MM = (0.503, 0.282, 0.185, 0.133, 0.099, 0.083, 0.072, 0.065, 0.059, 0.055, 0.052)
+"""Attenuation of aluminium in those bins, 1/mm (NIST, interpolated in the logarithms, times 2.699 g/cm3)."""
+_FILTER_MM = 3.5
+"""Aluminium of tube and filter together that brings Kramers' spectrum of 70 kV nearest to `SPECTRUM`."""
+
+
+def kramers_spectrum(kv: float) -> tuple[float, ...]:
+    """Share of a tube's energy in the bins of `ENERGIES_KEV`.
+
+    Source:
+        Kramers, Phil. Mag. 46, 1923: the energy between E and E + dE falls as kV - E; Beer-Lambert in the filter.
+    """
+    steps = [(ENERGIES_KEV[k + 1] - ENERGIES_KEV[k - 1]) / 2 for k in range(1, len(ENERGIES_KEV) - 1)]
+    steps = [steps[0], *steps, steps[-1]]
+    energy = []
+    for middle, step, mu in zip(ENERGIES_KEV, steps, _ALUMINIUM_PER_MM, strict=True):
+        low, high = middle - step / 2, min(middle + step / 2, kv)
+        energy.append(max(high - low, 0.0) * max(kv - (low + high) / 2, 0.0) * math.exp(-mu * _FILTER_MM))
+    return tuple(part / sum(energy) for part in energy)
+
+
+SPECTRA: dict[int, tuple[float, ...]] = {60: kramers_spectrum(60), 70: SPECTRUM, 90: kramers_spectrum(90)}
+"""Spectrum by tube voltage, kV: 70 as computed by spekpy, the others by Kramers' law."""
 FAT_AS_LEAN = 0.835
 """A millimetre of fat attenuates as this many of lean tissue (0.208 / 0.249, phantom.md 3.2)."""
 TRABECULAR_JOINT, TRABECULAR_SHAFT = 0.20, 0.05
 """Mineral of spongiosa as a fraction of cortical bone's, near the joint and in the shaft."""
+METAL = 18.0
+"""A millimetre of steel or cobalt-chromium attenuates as this many of cortical bone (NIST: iron at 50 keV,
+1.54 / 0.0815 1/mm is 19)."""
 CRYSTAL = 0.45
 """Calcium pyrophosphate deposits as a fraction of cortical bone (phantom.md 4)."""
