@@ -14,7 +14,7 @@ from bundle.phantom import bones, composition
 from bundle.phantom.anatomy import OSTEOPHYTE_SITES
 from bundle.phantom.film_geometry import FilmGeometry
 from bundle.phantom.film_implant import Implant
-from bundle.phantom.lattice import Slab, Window, occupancy, value_noise
+from bundle.phantom.lattice import Box, Slab, Window, occupancy, value_noise
 from bundle.phantom.pose import Posed, Rigid
 from bundle.phantom.sdf import ellipsoid, smoothstep
 from bundle.phantom.soft import Limb, muscles
@@ -89,7 +89,7 @@ def bone_shadow(posed: Posed, geometry: FilmGeometry) -> np.ndarray:
     frames = _frames(beamed)
     for y in _planes():
         slab = geometry.slab(y, _BONE_LATTICE_MM)
-        for bone, box in composition.bone_boxes(posed).items():
+        for bone, box in _boxes(posed).items():
             window = slab.window(geometry.box_into_beam(box))
             if window is not None:
                 distance = getattr(bones, bone)(posed.knee, *slab.points(window, frames[bone]))
@@ -107,11 +107,18 @@ def _frames(posed: Posed) -> dict[str, Rigid]:
     return {"femur": posed.femur, "tibia": posed.tibia, "fibula": posed.tibia, "patella": posed.patella}
 
 
+def _boxes(posed: Posed) -> dict[str, Box]:
+    """Part of the scan frame that holds each bone; shafts lean further back on a film than a field of MRI is deep."""
+    boxes = composition.bone_boxes(posed)
+    return {
+        bone: box if bone == "patella" else Box(box.x, (-_DEPTH_MM, _DEPTH_MM), box.z) for bone, box in boxes.items()
+    }
+
+
 def _trabeculae(texture: np.random.Generator, shape: tuple[int, int], pixel_mm: float) -> Tensor:
     """Mean 1; trabeculae run along the load and are tied across it, of sizes that a film resolves; (H, W)."""
     pattern = torch.ones(shape)
-    for share, height, width in _BEAD_PITCH_MM = 12.5
-_TRABECULAE:
+    for share, height, width in _TRABECULAE:
         pattern += share * value_noise(texture, (1, *shape), (1, height / pixel_mm, width / pixel_mm))[0]
     return pattern
 
@@ -160,7 +167,7 @@ def _add_bones(
     s = posed.knee.scale
     frames = _frames(beamed)
     edge = max(geometry.spacing_mm, 0.35)
-    for bone, box in composition.bone_boxes(posed).items():
+    for bone, box in _boxes(posed).items():
         window = slab.window(geometry.box_into_beam(box))
         if window is None:
             continue
@@ -211,7 +218,7 @@ def _bearing(x: Tensor, y: Tensor) -> Tensor:
 
 _FAINT = 0.05
 """Share of a cyst's and a deposit's contrast that is left on a film, so that it hides them (docs/phantom.md): smooth
-balls under smooth trabeculae would be plain to an observer who knows where to look; ragged ones in real bone are not."""
+balls under smooth trabeculae would be plain to one who knows where to look; ragged ones in real bone are not."""
 
 
 def _small_balls(beamed: Posed) -> list[Ball]:

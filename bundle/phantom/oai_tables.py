@@ -11,7 +11,7 @@ from bundle.geometry import KNEE_DETECTOR_MM, SIDES, SOURCE_DETECTOR_MM
 from bundle.phantom.anatomy import Person
 from bundle.phantom.faults import SOUND, Fault, Rows
 from bundle.phantom.files import write_text
-from bundle.phantom.film import CAUDAL_DEG
+from bundle.phantom.film_geometry import CAUDAL_DEG
 from bundle.phantom.reading_rows import MISSING, PROSTHETIC, reading_rows
 from bundle.phantom.series import RELEASES, VISIT, Series
 from bundle.phantom.streams import stream

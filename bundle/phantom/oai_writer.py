@@ -19,7 +19,7 @@ from pydicom.uid import (
 from bundle.geometry import SOURCE_DETECTOR_MM
 from bundle.phantom.anatomy import Person
 from bundle.phantom.faults import SOUND, Fault
-from bundle.phantom.film import BITS
+from bundle.phantom.film import BITS, Clutter
 from bundle.phantom.mri import SLICE_MM, SLICES
 from bundle.phantom.series import Series, plan_series
 from bundle.phantom.streams import stream
@@ -28,6 +28,7 @@ from bundle.phantom.tissues import FLIP_DEG, SIGNAL, TE_MS, TR_MS
 SYNTHETIC_MARK = "synthetic-phantom"
 """ManufacturerModelName of every file: the only thing by which a reader can tell the phantom."""
 _ORGANISATION = "MONAI bundle"
+_VIEW_CODES = {"PA": ("272479007", "SCT", "postero-anterior"), "LL": ("399067008", "SCT", "lateral")}
 _MRI_GAIN = 700 / SIGNAL["cartilage"]
 
 
@@ -138,7 +139,10 @@ def _pixels(dataset: Dataset, image: np.ndarray, bits: int, photometric: str) ->
     dataset.PixelData = np.ascontiguousarray(image, dtype="<u2").tobytes()
 
 
-def _film_dataset(person: Person, series: Series, film: np.ndarray, spacing_mm: float) -> Dataset:
+def _film_dataset(
+    person: Person, series: Series, film: np.ndarray, spacing_mm: float, clutter: Clutter | None = None
+) -> Dataset:
+    clutter = clutter or Clutter()
     rng = stream(person.seed, person.index, "film_header").spawn(1)[0]
     digital, inverted, also_spacing = rng.random() < 0.5, rng.random() < 0.2, rng.random() < 0.3
     dataset = _common(person, series, "DX" if digital else "CR", 1)
@@ -146,10 +150,13 @@ def _film_dataset(person: Person, series: Series, film: np.ndarray, spacing_mm: 
     dataset.SOPInstanceUID = _uid(person.seed, series.participant, series.barcode, 1)
     dataset.InstanceNumber = 1
     dataset.ImageType = ["ORIGINAL", "PRIMARY", ""]
-    dataset.PatientOrientation = ["L", "F"]
-    dataset.ViewPosition = "PA"
-    dataset.KVP = "70"
+    dataset.ViewPosition = clutter.view
+    # Columns run leftwards; on a lateral film forwards for a right knee, backwards for a left one.
+    columns = "L" if clutter.view == "PA" else {"R": "A", "L": "P"}[clutter.sides[0]]
+    dataset.PatientOrientation = [columns, "F"]
+    dataset.KVP = f"{person.world.tube_kv}"
     dataset.DistanceSourceToDetector = f"{SOURCE_DETECTOR_MM:.0f}"
+    # YES would say that the text on the film identifies somebody (PS3.3 C.7.6.1); letters and label do not.
     dataset.BurnedInAnnotation = "NO"
     spacing = [f"{spacing_mm:g}", f"{spacing_mm:g}"]
     dataset.ImagerPixelSpacing = spacing
@@ -159,9 +166,9 @@ def _film_dataset(person: Person, series: Series, film: np.ndarray, spacing_mm: 
     dataset.WindowCenter, dataset.WindowWidth = f"{(top + 1) / 2:g}", f"{top + 1:g}"
     if digital:
         dataset.PresentationIntentType = "FOR PRESENTATION"
-        dataset.ImageLaterality = "B"
+        dataset.ImageLaterality = "B" if len(clutter.sides) == 2 else clutter.sides[0]
         dataset.AnatomicRegionSequence = [_code("72696002", "SCT", "Knee")]
-        dataset.ViewCodeSequence = [_code("272479007", "SCT", "postero-anterior")]
+        dataset.ViewCodeSequence = [_code(*_VIEW_CODES[clutter.view])]
         dataset.ViewCodeSequence[0].ViewModifierCodeSequence = []
         dataset.PixelIntensityRelationship = "LOG"
         dataset.PixelIntensityRelationshipSign = 1 if inverted else -1
@@ -172,7 +179,7 @@ def _film_dataset(person: Person, series: Series, film: np.ndarray, spacing_mm: 
         dataset.PositionerType = "NONE"
         dataset.AcquisitionContextSequence = []
     else:
-        dataset.Laterality = ""
+        dataset.Laterality = "" if len(clutter.sides) == 2 else clutter.sides[0]
     _pixels(dataset, top - film if inverted else film, BITS, "MONOCHROME1" if inverted else "MONOCHROME2")
     return dataset
 
