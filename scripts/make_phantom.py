@@ -9,6 +9,7 @@ from pathlib import Path
 from bundle.phantom.cohort import Recipe, make_cohort
 from bundle.phantom.faults import PACKAGINGS, faults_for
 from bundle.phantom.mri import SIZES
+from bundle.phantom.posterior import GIVEN
 from bundle.phantom.sheet import write_sheet
 from bundle.phantom.worlds import WORLDS
 
@@ -30,6 +31,12 @@ def main() -> int:
     parser.add_argument(
         "--faults", action="store_true", help=f"plant a fault in each participant; {enough} show every one"
     )
+    parser.add_argument(
+        "--posterior", type=int, default=0, metavar="K", help="write K other MRI volumes that share each film"
+    )
+    parser.add_argument(
+        "--given", choices=GIVEN, default="film", help="what they share: the film, and readings and covariates too"
+    )
     parser.add_argument("--shift", choices=tuple(WORLDS), default="natural", help="draw from shifted statistics")
     parser.add_argument(
         "--distractors", type=float, default=0.0, metavar="SHARE", help="share of films with clutter, 0 to 1"
@@ -49,6 +56,8 @@ def main() -> int:
             faults=arguments.faults,
             shift=arguments.shift,
             distractors=arguments.distractors,
+            posterior=arguments.posterior,
+            given=arguments.given,
         )
         made = make_cohort(arguments.out, recipe, participants=arguments.participants, workers=arguments.workers)
         if arguments.sheet:

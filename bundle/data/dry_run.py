@@ -48,12 +48,13 @@ def dry_run(
     """
     source = find_source(oai, options, pairs=pairs)
     known = read_boxes(boxes) if boxes is not None else None
+    network = None if finder is None else Path(finder)
     knees, seconds, sizes = source.index.pairs, [], []
     # spread over the release: its ends may be unlike its middle
     for place in dict.fromkeys(int(i) for i in np.linspace(0, max(len(knees) - 1, 0), min(TRIED, len(knees)))):
         start = time.perf_counter()
         try:
-            film, volume, affine, _ = make_knee(knees[place], options=options, boxes=known, finder=None if finder is None else Path(finder))
+            film, volume, affine, _ = make_knee(knees[place], options=options, boxes=known, finder=network)
         except Exception:  # a bad knee is the preparation's to name
             continue
         sizes.append(sum(_packed(array, affine) for array in (film.numpy()[0], volume)))

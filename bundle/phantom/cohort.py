@@ -21,6 +21,7 @@ from bundle.phantom.nda_writer import IMAGES, pack_series, write_nda_tables
 from bundle.phantom.oai_tables import OTHER_CASE, participant_rows, write_tables
 from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import SCANS, solve_pose
+from bundle.phantom.posterior import GIVEN, write_posterior
 from bundle.phantom.series import VISIT, Series, plan_series, with_clutter
 from bundle.phantom.truth import write_truth
 from bundle.phantom.worlds import WORLDS
@@ -44,6 +45,8 @@ class Recipe:
         faults: plant a fault in each participant, one after the other.
         shift: the world the cohort comes from, a key of `worlds.WORLDS`.
         distractors: share of films, from 0 to 1, with clutter: markers, collimation, turned, lateral, replaced knees.
+        posterior: how many other MRI volumes to write that share a participant's film.
+        given: what these share beside it, one of `posterior.GIVEN`.
     """
 
     seed: int
@@ -54,15 +57,18 @@ class Recipe:
     faults: bool = False
     shift: str = "natural"
     distractors: float = 0.0
+    posterior: int = 0
+    given: str = "film"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"`seed` must be a whole number from 0, got {self.seed}.")
-        choices = {"size": SIZES, "packaging": PACKAGINGS, "shift": WORLDS}
+        if self.posterior < 0:
+            raise ValueError(f"`posterior` must be a whole number from 0, got {self.posterior}.")
+        choices = {"size": SIZES, "packaging": PACKAGINGS, "shift": WORLDS, "given": GIVEN}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
-
         if not 0 <= self.distractors <= 1:
             raise ValueError(f"`distractors` must be from 0 to 1, got {self.distractors}.")
         if self.faults and self.distractors:
@@ -158,6 +164,8 @@ def make_participant(root: Path, recipe: Recipe, index: int) -> None:
                 volumes=side == imaged,
                 clutter=clutter,
             )
+    if recipe.posterior:
+        write_posterior(root / "truth", person, imaged, count=recipe.posterior, given=recipe.given, size=size)
     unfinished.replace(home)
 
 

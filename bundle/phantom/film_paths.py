@@ -28,8 +28,6 @@ _BEHIND_MM, _BEFORE_MM = 92.0, -76.0
 _SLAB_PLANES = 8
 _BONE_LATTICE_MM, _SOFT_LATTICE_MM = 1.6, 3.2
 _BEAD_PITCH_MM = 12.5
-_CYST_RIM, _CYST_LOSS = 0.15, 0.6 * TRABECULAR_JOINT
-"""Mineral that the wall of a cyst gains and its inside loses: they nearly cancel along a ray."""
 _TRABECULAE: tuple[tuple[float, float, float], ...] = (
     (0.085, 3.6, 1.1),
     (0.045, 0.9, 2.4),
@@ -217,6 +215,11 @@ def _bearing(x: Tensor, y: Tensor) -> Tensor:
     return 1 - smoothstep(nearest, 0.3, 0.95)
 
 
+_FAINT = 0.05
+"""Share of a cyst's and a deposit's contrast that is left on a film, so that it hides them (docs/phantom.md): smooth
+balls under smooth trabeculae would be plain to one who knows where to look; ragged ones in real bone are not."""
+
+
 def _small_balls(beamed: Posed) -> list[Ball]:
     """Cysts (less spongiosa, more rim) and crystals of a knee in the beam's frame."""
     balls: list[Ball] = []
@@ -225,9 +228,9 @@ def _small_balls(beamed: Posed) -> list[Ball]:
         if cyst.present:
             frame = beamed.femur if site[0] == "F" else beamed.tibia
             centre = frame.apply(np.array(bones.subchondral_centre(beamed.knee, site, cyst)))
-            balls.append((centre, cyst.radius_mm + 0.7, _CYST_RIM))
-            balls.append((centre, cyst.radius_mm, -_CYST_RIM - _CYST_LOSS))
-    return balls + [(ball[:3], float(ball[3]), CRYSTAL) for ball in composition.crystal_balls(beamed)]
+            balls.append((centre, cyst.radius_mm + 0.7, _FAINT * 0.30))
+            balls.append((centre, cyst.radius_mm, -_FAINT * (0.30 + TRABECULAR_JOINT)))
+    return balls + [(ball[:3], float(ball[3]), _FAINT * CRYSTAL) for ball in composition.crystal_balls(beamed)]
 
 
 def bead_column(across_mm: float, lowest_mm: float, geometry: FilmGeometry) -> list[Ball]:

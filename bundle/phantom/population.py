@@ -48,6 +48,7 @@ _SHARED_SEVERITY = (0.89, 0.455)
 """Weight of the person's severity in a knee's, and of the knee's own."""
 _ENRICHED_SHARE = 0.25
 _NORMAL = NormalDist()
+Floats = float | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -137,38 +138,80 @@ def sample_readings(
         side to the 19 grades, in the order of `bundle.readings.VARIABLES`.
     """
     rng = stream(seed, index, "readings")
-    common = 0.90 * rng.normal() + 0.31 * (covariates.age - 61) / 9.2 + 0.31 * (covariates.bmi - 28.6) / 4.8
-    crystal_trait = rng.normal() + 0.35 * (covariates.age - 61) / 9.2
+    common, crystal_trait = person_factors(rng.normal(), rng.normal(), age=covariates.age, bmi=covariates.bmi)
     knees = {}
     for side in SIDES:
-        severity = _SHARED_SEVERITY[0] * common + _SHARED_SEVERITY[1] * rng.normal()
-        lean = (1 if rng.random() < 0.76 else -1) * abs(rng.normal())
-        response = rng.normal()
+        severity, lean, response = knee_factors(common, rng.normal(), rng.random(), rng.normal(), rng.normal())
         grades: dict[str, int] = {"XRKL": 0}
         for variable in VARIABLES[1:]:
             own = rng.normal()
-            if variable.startswith("XRCH"):
-                score = (0.93 * crystal_trait + 0.5 * own) / np.hypot(0.93 * 1.06, 0.5)
-            else:
-                # The less diseased compartment follows severity, not the lean away from it.
-                medial = variable.endswith("M")
-                share = lean if medial else -lean
-                by_severity, by_share, by_response = _FACTORS[variable[:4]]
-                mixed = by_severity * severity + by_share * share + by_response * response
-                spread = np.sqrt(max(1 - by_severity**2 - by_share**2 - by_response**2, 0.04))
-                mean = by_share * (0.415 if medial else -0.415)
-                score = (mixed + spread * own - mean) / np.sqrt(
-                    by_severity**2 * 1.04 + by_share**2 * 0.83 + by_response**2 + spread**2
-                )
-            grades[variable] = _grade(variable, float(score), enrich)
+            shared, weight = score_parts(
+                variable, severity=severity, lean=lean, response=response, crystal_trait=crystal_trait
+            )
+            grades[variable] = _grade(variable, float(shared + weight * own), enrich)
         grades["XRKL"] = derive_kl(grades)
         knees[side] = grades
     return knees
 
 
-def _grade(variable: str, score: float, enrich: bool) -> int:
+def person_factors(severity: Floats, crystals: Floats, *, age: Floats, bmi: Floats) -> tuple[Floats, Floats]:
+    """A person's severity and tendency to crystals, from two standard normals, age and BMI; scalars or arrays."""
+    years = (age - 61) / 9.2
+    return 0.90 * severity + 0.31 * years + 0.31 * (bmi - 28.6) / 4.8, crystals + 0.35 * years
+
+
+def knee_factors(
+    common: Floats, severity: Floats, medial: Floats, lean: Floats, response: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """A knee's severity, lean to the medial side, and response of its bone; scalars or arrays.
+
+    Args:
+        common: severity of the person.
+        severity: standard normal of the knee, as are `lean` and `response`.
+        lean: its absolute value says how far one compartment is ahead.
+        response: how much bone the knee makes.
+        medial: uniform in [0, 1]; three knees in four lean to the medial side.
+    """
+    sign = np.where(np.asarray(medial) < 0.76, 1, -1)
+    return _SHARED_SEVERITY[0] * common + _SHARED_SEVERITY[1] * severity, sign * np.abs(lean), response
+
+
+def score_parts(
+    variable: str, *, severity: Floats, lean: Floats, response: Floats, crystal_trait: Floats
+) -> tuple[Floats, float]:
+    """What the factors say of a finding's score, which is near standard normal.
+
+    Args:
+        variable: a reading other than XRKL.
+        severity: of the knee, as are `lean` and `response`; see `knee_factors`.
+        lean: positive where the medial compartment is ahead.
+        response: of its bone.
+        crystal_trait: of the person.
+
+    Returns:
+        the shared part, and the weight of the finding's own standard normal that is added to it.
+    """
+    if variable.startswith("XRCH"):
+        norm = float(np.hypot(0.93 * 1.06, 0.5))
+        return 0.93 * crystal_trait / norm, 0.5 / norm
+    # The less diseased compartment follows severity, not the lean away from it.
+    sign = 1.0 if variable.endswith("M") else -1.0
+    by_severity, by_share, by_response = _FACTORS[variable[:4]]
+    mixed = by_severity * severity + by_share * sign * lean + by_response * response
+    spread = max(1 - by_severity**2 - by_share**2 - by_response**2, 0.04) ** 0.5
+    norm = (by_severity**2 * 1.04 + by_share**2 * 0.83 + by_response**2 + spread**2) ** 0.5
+    return (mixed - by_share * sign * 0.415) / norm, spread / norm
+
+
+def grade_shares(variable: str, *, enrich: bool) -> np.ndarray:
+    """Share of each grade of a finding, those of a rare one raised where the cohort is enriched."""
     shares = np.asarray(MARGINALS[variable])
     affected = 1 - shares[0]
     if enrich and affected < _ENRICHED_SHARE:
         shares = np.concatenate([[1 - _ENRICHED_SHARE], shares[1:] / affected * _ENRICHED_SHARE])
+    return shares
+
+
+def _grade(variable: str, score: float, enrich: bool) -> int:
+    shares = grade_shares(variable, enrich=enrich)
     return int(np.sum(_NORMAL.cdf(score) > np.cumsum(shares)[:-1] + 1e-12))

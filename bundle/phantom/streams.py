@@ -33,6 +33,9 @@ PURPOSES = (
     "unread",
     "tables",
     "faults",
+    "posterior_R",
+    "posterior_L",
+    "finder",
     "film_clutter",
 )
 """Their position is their number: add at the end, never reorder."""

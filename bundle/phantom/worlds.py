@@ -31,8 +31,8 @@ class World:
     film_tilt_deg: tuple[float, float] = (17.0, 2.5)
     film_flexion_deg: tuple[float, float] = (22.5, 1.5)
     film_rotation_deg: tuple[float, float] = (-6.0, 3.0)
-    mri_flexion_deg: tuple[float, float] = (8.0, 2.0)
-    mri_rotation_deg: tuple[float, float] = (-4.0, 1.5)
+    mri_flexion_deg: tuple[float, float] = (8.0, 1.2)
+    mri_rotation_deg: tuple[float, float] = (-4.0, 1.0)
     tube_kv: int = 70
     film_photons: float = 1300.0
     film_scatter: float = 0.35
