@@ -222,7 +222,7 @@ def tibial_cartilage_thickness(knee: Knee, x: Tensor, y: Tensor, z: Tensor, medi
 
 
 def meniscus_ring(knee: Knee, compartment: str, x: Tensor, y: Tensor) -> Tensor:
-    """Distance, in the plane of the plateau, to the C of a meniscus, mm; its horns turn in before and behind the spines."""
+    """Distance, in the plane of the plateau, to the C of a meniscus, mm; its horns turn in towards the spines."""
     s = knee.scale
     x, y = x / (s * knee.aspect), y * knee.aspect / s
     cx, cy, rx, ry = PLATEAU[compartment]

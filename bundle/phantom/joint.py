@@ -17,6 +17,8 @@ from bundle.phantom.sdf import ellipse, ellipsoid, smoothstep
 
 _CLEARANCE_MM = 0.25
 """Film of fluid between the cartilages at their contact."""
+_BLOOM_MM = 0.4
+"""How far a crystal's own field spoils the gradient echo beyond its surface."""
 _DEEP_ZONE = 0.35
 """Share of the cartilage's thickness in which collagen stands upright and T2* is short."""
 _NOTCH_FLUID = 0.4
@@ -53,12 +55,12 @@ def cavity(posed: Posed, slab: Slab, pixel_mm: float, measured: Mapping[str, Mea
         return
     x, y, z = slab.points(window, posed.tibia)
     notch = ellipsoid(x, y, z, (0.0, 3 * s, 9 * s), (12 * s, 19 * s, 15 * s))
-    yield Layer("fluid", 0, _NOTCH_FLUID * occupancy(slab.refine(notch, window), 2 * pixel_mm), window)
+    yield Layer("fluid", 0, _NOTCH_FLUID * occupancy(slab.refine(notch, window), 9.0), window)
     outline = None
     for cx, cy, rx, ry in bones.PLATEAU.values():
         half = ellipse(x / s - cx, y / s - cy, rx, ry)
         outline = half if outline is None else torch.minimum(outline, half)
-    outline = outline * s - (0.5 + 0.7 * knee.effusion)
+    outline = outline * s - (0.6 + 0.5 * knee.effusion)
     away = torch.maximum(measured["femur"].over(window), measured["tibia"].over(window))
     fluid = torch.maximum(outline, away - (7.0 + 0.6 * knee.effusion))
     capsule = torch.maximum((outline - 0.9).abs() - 0.6, away - 11.0)
@@ -177,7 +179,7 @@ def _crystals(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
     for bx, by, bz, radius in balls:
         if float((planes - by).abs().min()) > radius + 1.0:
             continue
-        distance = torch.sqrt((x - bx).square() + (y - by).square() + (z - bz).square()) - radius
+        distance = torch.sqrt((x - bx).square() + (y - by).square() + (z - bz).square()) - radius - _BLOOM_MM
         nearest = distance if nearest is None else torch.minimum(nearest, distance)
     if nearest is not None:
         yield Layer("cortex", 0, occupancy(slab.refine(nearest, window), max(pixel_mm, 0.9)), window)

@@ -41,7 +41,10 @@ def squircle(u: Tensor, v: Tensor, a: Tensor | float, b: Tensor | float, squaren
     """First-order distance to an ellipse pushed out towards the corners of its box.
 
     Args:
-        u, v: coordinates round its centre; a, b: half-axes.
+        u: coordinate across, from its centre.
+        v: coordinate along, from its centre.
+        a: half-axis across.
+        b: half-axis along.
         squareness: 0 is an ellipse, 1 the box itself.
 
     Source:
@@ -75,8 +78,11 @@ def capsule(
     """Distance to a rod with round ends.
 
     Args:
-        x, y, z: coordinates.
-        start, end: points on its axis.
+        x: first coordinate.
+        y: second coordinate.
+        z: third coordinate.
+        start: where its axis begins.
+        end: where its axis ends.
         radius: at either end.
         spread: factors on its thickness along x, y and z; one above 1 makes a band.
     """

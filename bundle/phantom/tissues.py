@@ -37,7 +37,7 @@ RELAXATION: dict[str, Relaxation] = {
     "subcutaneous_fat": Relaxation(0.90, 371, 25, 0.92),
     "ligament": Relaxation(0.65, 900, 4.5),
     "tendon": Relaxation(0.60, 800, 2.0),
-    "nerve": Relaxation(0.75, 1300, 20, 0.35),
+    "nerve": Relaxation(0.75, 1300, 16, 0.55),
     "marrow": Relaxation(0.85, 365, 12, 0.90),
     "cortex": Relaxation(0.15, 500, 0.5),
 }
