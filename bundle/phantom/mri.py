@@ -33,7 +33,7 @@ _EDGE_FAT = 1.7
 """Fat under the skin, where air bends the field, against fat further in."""
 _GHOST, _PULSE = (0.004, 0.012), (0.02, 0.05)
 """Amplitude of the copies of the limb and of its artery along the phase direction; from and to."""
-_FIBRES = 0.23
+_FIBRES = 0.20
 """Contrast of the bundles of muscle fibres."""
 _SEPTA_SHARE = 0.16
 """Mean of the septa's profile, taken off so that the mean of a tissue stays what the equation gives."""
