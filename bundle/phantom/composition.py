@@ -29,8 +29,8 @@ _FASCIA_SHARE = 0.4
 """The deep fascia is thinner than a pixel: its share of one."""
 _PLATE_MM, _PLATE_PER_GRADE_MM = 0.9, 0.5
 """Subchondral plate, and what a grade of sclerosis adds (phantom.md 3.2)."""
-_HALO_MM, _HALO_SHARE = 1.9, 0.75
-"""Oedema round a cyst's rim: how far from the cyst, and how much of the marrow it takes."""
+_HALO_MM, _HALO_SHARE = 1.3, 0.8
+"""Oedema round a cyst's rim: the depth over which it fades, and how much of the marrow it takes at the rim."""
 _GRANULATION_PER_GRADE_MM = 0.7
 """Depth of the fibrous tissue that grows under a sclerotic plate."""
 
@@ -293,7 +293,7 @@ def _lesions(
             if kind == "marrow_lesion":
                 yield Layer(kind, 0, held * torch.exp(-0.5 * (radius / (0.62 * lesion.radius_mm)).square()), part)
             else:
-                halo = occupancy(radius - lesion.radius_mm - _HALO_MM, 2 * pixel_mm)
+                halo = torch.exp(-torch.relu(radius - lesion.radius_mm - 0.7) / _HALO_MM)
                 yield Layer("granulation", 0, _HALO_SHARE * held * halo, part)
                 yield Layer("cortex", 0, held * occupancy(radius - lesion.radius_mm - 0.7, pixel_mm), part)
                 yield Layer("fluid", 0, held * occupancy(radius - lesion.radius_mm, pixel_mm), part)

@@ -19,6 +19,7 @@ _CLEARANCE_MM = 0.25
 """Film of fluid between the cartilages at their contact."""
 _BLOOM_MM = 0.4
 """How far a crystal's own field spoils the gradient echo beyond its surface."""
+_LAMELLA_MM = 0.15
 _DEEP_ZONE = 0.35
 """Share of the cartilage's thickness in which collagen stands upright and T2* is short."""
 _NOTCH_FLUID = 0.4
@@ -98,7 +99,8 @@ def joint_layers(
     for compartment in COMPARTMENTS:
         ring = bones.meniscus_ring(knee, compartment, *in_tibia[:2]).expand(gap.shape[0], *over_tibia.shape[1:])
         wedge = torch.maximum(slab.refine(ring, window), gap)
-        share = torch.minimum(occupancy(wedge, pixel_mm), free)
+        # A dark lamella covers a meniscus: towards the fluid it reaches a little further than its body.
+        share = torch.minimum(occupancy(wedge - (0.0 if sharp else _LAMELLA_MM), pixel_mm), free)
         yield Layer("meniscus", LABELS[f"meniscus_{compartment}"], share, window)
     yield Layer("cartilage", LABELS["femoral_cartilage"], femoral, window)
     across = slab.refine(in_tibia[0].expand(over_tibia.shape), window)
