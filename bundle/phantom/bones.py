@@ -18,6 +18,8 @@ CONDYLE_X = (-22.3, 22.3)
 """Middle of the medial and lateral condyle."""
 _POSTERIOR_Y = 8.5
 _ANTERIOR_Y, _ANTERIOR_RADIUS = -4.0, 25.0
+_CROWN_RADIUS = 22.0
+"""Of a condyle's curve from side to side."""
 PLATEAU = {"medial": (-15.5, 2.0, 18.6, 23.0), "lateral": (15.5, 0.0, 18.0, 20.5)}
 """Ellipse of each half of the plateau: centre x, y, half-axes x, y."""
 TROCHLEA_CENTRE, TROCHLEA_RADIUS = (_ANTERIOR_Y, 25.0), _ANTERIOR_RADIUS
@@ -47,7 +49,10 @@ def femur(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         posterior = torch.sqrt((y - _POSTERIOR_Y).square() + (z - radius).square()) - radius
         # Condyles diverge backwards by a few degrees.
         middle = middle_x + math.copysign(0.07, middle_x) * y
-        condyles.append(rounded_extrusion(smooth_union(posterior, anterior, 5.0), (x - middle).abs() - half_width, 9.5))
+        # Round from side to side as well, so that the gap to the plateau widens into the wedge of the meniscus.
+        across = x - middle
+        profile = smooth_union(posterior, anterior, 5.0) + across.square() * (1 / (2 * _CROWN_RADIUS))
+        condyles.append(rounded_extrusion(profile, across.abs() - half_width, 8.5))
     body = smooth_union(condyles[0], condyles[1], 3.0)
     groove = rounded_extrusion(anterior + knee.groove_depth, x.abs() - 20.0, 4.0)
     body = smooth_union(body, groove, 6.0)
@@ -55,14 +60,14 @@ def femur(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     shaft = knee.shaft
     cone = tube(
         (
-            (14, 0, -1, 31, 17),
-            (30, 0.5, -2, 32, 19),
-            (42, 1.2, -4, 28.5, 17.8),
-            (56, 2.2, -5.5, 23.5, 16.2),
-            (72, 3.8, -6.8, 19 * shaft, 14.8 * shaft),
-            (92, 92 * lean - 4.4, -7.6, 15.6 * shaft, 13.8 * shaft),
-            (118, 118 * lean - 5, -8.2, 13.9 * shaft, 13.4 * shaft),
-            (200, 200 * lean - 6, -9, 13.2 * shaft, 13.5 * shaft),
+            (14, 0, -1, 31, 17, 0.7),
+            (30, 0.5, -2, 31.5, 19, 0.85),
+            (42, 1.2, -4, 27.5, 17.4, 0.85),
+            (56, 2.2, -5.5, 22.5, 15.8, 0.6),
+            (72, 3.8, -6.8, 18.5 * shaft, 14.6 * shaft, 0.3),
+            (92, 92 * lean - 4.4, -7.6, 15.6 * shaft, 13.8 * shaft, 0.1),
+            (118, 118 * lean - 5, -8.2, 13.9 * shaft, 13.4 * shaft, 0),
+            (200, 200 * lean - 6, -9, 13.2 * shaft, 13.5 * shaft, 0),
         )
     )(x, y, z)
     body = smooth_union(body, torch.maximum(cone, 14.0 - z), 9.0)
@@ -108,19 +113,19 @@ def tibia(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     outline = smooth_union(halves[0], halves[1], 9.0)
     level = z - plateau_height(knee, x, y)
     # The head narrows below its rim, like a funnel.
-    flank = (outline + 0.55 * torch.relu(-5.0 - level)) * 0.9
+    flank = (outline + 0.45 * torch.relu(-6.0 - level)) * 0.9
     head = rounded_extrusion(flank, (level + 14.0).abs() - 14.0, 2.6)
     shaft = knee.shaft
     cone = tube(
         (
-            (-2, 0, -1, 31.5, 18.5),
-            (-14, 0, -1, 30.5, 18),
-            (-24, 0, -2.5, 26.5, 16.5),
-            (-36, -0.5, -4, 21, 15.5),
-            (-52, -1, -5, 16.5 * shaft, 15.5 * shaft),
-            (-75, -2, -5, 13.5 * shaft, 15.0 * shaft),
-            (-120, -2.5, -3.5, 12.0 * shaft, 14.0 * shaft),
-            (-200, -3, -1.5, 11.5 * shaft, 13.0 * shaft),
+            (-2, 0, -1, 31.5, 18.5, 0.75),
+            (-14, 0, -1, 30.5, 18, 0.75),
+            (-24, 0, -2.5, 27, 16.5, 0.65),
+            (-36, -0.5, -4, 21, 15.5, 0.4),
+            (-52, -1, -5, 16.5 * shaft, 15.5 * shaft, 0.1),
+            (-75, -2, -5, 13.5 * shaft, 15.0 * shaft, 0),
+            (-120, -2.5, -3.5, 12.0 * shaft, 14.0 * shaft, 0),
+            (-200, -3, -1.5, 11.5 * shaft, 13.0 * shaft, 0),
         )
     )(x, y, z)
     body = smooth_union(head, torch.maximum(cone, z + 6.0), 7.0)
@@ -217,11 +222,12 @@ def tibial_cartilage_thickness(knee: Knee, x: Tensor, y: Tensor, z: Tensor, medi
 
 
 def meniscus_ring(knee: Knee, compartment: str, x: Tensor, y: Tensor) -> Tensor:
-    """Distance, in the plane of the plateau, to the C of a meniscus, mm; open towards the spines."""
+    """Distance, in the plane of the plateau, to the C of a meniscus, mm; its horns turn in towards the spines."""
     s = knee.scale
     x, y = x / (s * knee.aspect), y * knee.aspect / s
     cx, cy, rx, ry = PLATEAU[compartment]
     sign = 1.0 if cx > 0 else -1.0
     reach = ellipse(x - cx, y - cy, rx - 1.0, ry - 1.0)
+    opening = 10.5 - 6.5 * smoothstep((y - cy).abs(), 8.0, 16.0)
     outer = reach - knee.meniscus_extrusion[compartment] * smoothstep(sign * (x - cx), 0.0, 10.0)
-    return torch.maximum(torch.maximum(outer, -(reach + 9.5)), 8.0 - sign * x) * s
+    return torch.maximum(torch.maximum(outer, -(reach + 9.5)), opening - sign * x) * s

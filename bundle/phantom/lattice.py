@@ -64,6 +64,7 @@ class Slab:
         self.y = torch.tensor(y, dtype=torch.float32)[:, None, None]
         self.x = torch.tensor(x[0][:, None] + x[1][:, None] * columns, dtype=torch.float32)[:, None, :]
         self.z = torch.tensor(z[0][:, None] + z[1][:, None] * rows, dtype=torch.float32)[:, :, None]
+        self._axes = (self.y[:, 0].numpy().T, self.z[:, :, 0].numpy(), self.x[:, 0].numpy())
 
     @property
     def planes(self) -> int:
@@ -83,20 +84,30 @@ class Slab:
     def window(self, box: Box) -> Window | None:
         """The part of the slab inside a box, one node to spare; None when there is none."""
 
-        def span(inside: Tensor, spare: int) -> slice | None:
-            hits = torch.nonzero(inside).flatten()
+        def span(values: np.ndarray, bounds: tuple[float, float], spare: int) -> slice | None:
+            hits = np.flatnonzero(((values >= bounds[0]) & (values <= bounds[1])).any(axis=0))
             if not len(hits):
                 return None
-            return slice(max(int(hits[0]) - spare, 0), min(int(hits[-1]) + 1 + spare, len(inside)))
+            return slice(max(int(hits[0]) - spare, 0), min(int(hits[-1]) + 1 + spare, values.shape[1]))
 
-        def within(values: Tensor, bounds: tuple[float, float]) -> Tensor:
-            return (values >= bounds[0]) & (values <= bounds[1])
-
-        planes = span(within(self.y, box.y).flatten(), 0)
-        rows = span(within(self.z, box.z).any(dim=0).flatten(), 1)
-        columns = span(within(self.x, box.x).any(dim=0).flatten(), 1)
+        planes = span(self._axes[0], box.y, 0)
+        rows = span(self._axes[1], box.z, 1)
+        columns = span(self._axes[2], box.x, 1)
         if planes is None or rows is None or columns is None:
             return None
+        return self._covering(planes, rows, columns)
+
+    def where(self, inside: Tensor) -> Window | None:
+        """The rows and columns, of all planes, that hold the true nodes of (S, m, n), one node to spare."""
+        spans = []
+        for axis in (2, 1):
+            hits = torch.nonzero(inside.any(dim=0).any(dim=axis - 1)).flatten()
+            if not len(hits):
+                return None
+            spans.append(slice(max(int(hits[0]) - 1, 0), min(int(hits[-1]) + 2, inside.shape[3 - axis])))
+        return self._covering(slice(0, self.planes), *spans)
+
+    def _covering(self, planes: slice, rows: slice, columns: slice) -> Window | None:
         if rows.stop - rows.start < 2 or columns.stop - columns.start < 2:
             return None
 
@@ -157,6 +168,29 @@ def value_noise(rng: np.random.Generator, shape: tuple[int, int, int], cell: tup
     nodes = [max(round((size - 1) / max(step, 1.0)), 1) + 1 for size, step in zip(shape, cell, strict=True)]
     lattice = torch.from_numpy(rng.standard_normal(nodes, dtype=np.float32))
     return interpolate(lattice[None, None], size=shape, mode="trilinear", align_corners=True)[0, 0]
+
+
+class NoiseField:
+    """Smooth noise of unit variance at its nodes, interpolated a few planes at a time.
+
+    Args:
+        rng: where the nodes' values come from.
+        shape: (S, H, W) of the whole field.
+        cell: distance of nodes along each axis, in voxels; under 1 counts as 1.
+    """
+
+    def __init__(self, rng: np.random.Generator, shape: tuple[int, int, int], cell: tuple[float, float, float]) -> None:
+        nodes = [max(round((size - 1) / max(step, 1.0)), 1) + 1 for size, step in zip(shape, cell, strict=True)]
+        self._nodes = torch.from_numpy(rng.standard_normal(nodes, dtype=np.float32))
+        self._shape = shape
+
+    def planes(self, first: int, count: int) -> Tensor:
+        """Planes `first` to `first + count`, (count, H, W)."""
+        at = torch.arange(first, first + count) * ((len(self._nodes) - 1) / max(self._shape[0] - 1, 1))
+        below = at.floor().long().clamp(max=len(self._nodes) - 2)
+        share = (at - below)[:, None, None].float()
+        coarse = self._nodes[below] * (1 - share) + self._nodes[below + 1] * share
+        return interpolate(coarse[None], size=self._shape[1:], mode="bilinear", align_corners=True)[0]
 
 
 @contextmanager

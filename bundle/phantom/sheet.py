@@ -31,9 +31,16 @@ GRADE_ROWS: dict[str, dict[str, int]] = {
     "attrition medial 3, narrowing 3": {"XRJSM": 3, "XRATTM": 3, "XROSTM": 3, "XROSFM": 2, "XRSCTM": 2},
 }
 """Findings of the sheet's second block, on one person; what is not named is 0."""
-_DEPTHS = (0.14, 0.28, 0.38, 0.46, 0.54, 0.66, 0.80)
+_DEPTHS = (0.10, 0.26, 0.36, 0.45, 0.54, 0.68)
+"""Coronal tiles: depth from the posterior to the anterior end of the volume."""
+_COLUMNS = (0.35, 0.5, 0.64)
+"""Sagittal tiles of a right knee: through the lateral compartment, the notch and the medial compartment."""
+_ROWS = (0.36, 0.50)
+"""Axial tiles: through the trochlea and the joint."""
 _CROP_MM = 150.0
-_TILE = 200
+_TILE = 256
+_SIDES_MM = (160.0, 120.0)
+"""The MRI's field of view in its plane, and its depth."""
 
 
 def write_sheet(path: Path, *, seed: int, participants: int, enrich: bool = False, grades: bool = True) -> None:
@@ -71,18 +78,26 @@ def film_crop(person: Person, film: np.ndarray, spacing_mm: float, side: str, *,
 def _row(person: Person, caption: str) -> np.ndarray:
     film, spacing = render_film(person, spacing_mm=0.4)
     volume, _ = render_mri(person, "R", size=256)
-    white = SIGNAL["cartilage"] * 1.3
+    white = SIGNAL["cartilage"] * 1.15
     count, size = volume.shape[0], volume.shape[1]
-    tiles = [film_crop(person, film, spacing, "R", crop_mm=_CROP_MM) / (2.0**BITS - 1)]
-    tiles += [volume[round(depth * (count - 1))] / white for depth in _DEPTHS]
+    tiles = {caption: film_crop(person, film, spacing, "R", crop_mm=_CROP_MM) / (2.0**BITS - 1)}
+    for depth in _DEPTHS:
+        tiles[f"coronal {depth * _SIDES_MM[1]:.0f} mm"] = volume[round(depth * (count - 1))] / white
     # Anterior to the left in sagittal tiles and to the top in axial ones.
-    deep = (120, 160)
-    for column in (0.36, 0.5, 0.64):
-        tiles.append(_padded(resize(volume[::-1, :, round(column * size)].T / white, (160, 120), order=1)))
-    for row in (0.38, 0.53):
-        tiles.append(_padded(resize(volume[::-1, round(row * size)] / white, deep, order=1)))
-    pixels = [np.uint8(255 * np.clip(resize(tile, (_TILE, _TILE), order=1), 0, 1)) for tile in tiles]
-    image = image_module.fromarray(np.concatenate(pixels, axis=1))
+    side = _TILE * _SIDES_MM[1] / _SIDES_MM[0]
+    for name, column in zip(("lateral", "notch", "medial"), _COLUMNS, strict=True):
+        plane = volume[::-1, :, round(column * size)].T / white
+        tiles[f"sagittal, {name}"] = _padded(resize(plane, (_TILE, round(side)), order=1))
+    for name, row in zip(("trochlea", "joint"), _ROWS, strict=True):
+        plane = volume[::-1, round(row * size)] / white
+        tiles[f"axial, {name}"] = _padded(resize(plane, (round(side), _TILE), order=1))
+    return np.concatenate([_captioned(tile, name) for name, tile in tiles.items()], axis=1)
+
+
+def _captioned(tile: np.ndarray, caption: str) -> np.ndarray:
+    pixels = np.uint8(255 * np.clip(resize(tile, (_TILE, _TILE), order=1), 0, 1))
+    pixels[:, -1] = pixels[-1] = 60
+    image = image_module.fromarray(pixels)
     draw_module.Draw(image).text((4, 3), caption, fill=255)
     return np.asarray(image)
 

@@ -1,4 +1,4 @@
-"""The soft parts of the limb: outline, fascia, muscles, tendons, ligaments and vessels of a posed knee.
+"""The flesh of the limb: its outline, the fascia under the fat, and the muscles of a posed knee.
 
 What belongs to the thigh follows the femur, what belongs to the calf the tibia, so that bending the knee bends the
 limb. Sizes are a woman's, in mm; `knee.scale`, `muscle`, `fat` and `girth` vary them.
@@ -6,9 +6,9 @@ limb. Sizes are a woman's, in mm; `knee.scale`, `muscle`, `fat` and `girth` vary
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,87 +16,100 @@ from torch import Tensor
 
 from bundle.phantom.lattice import Box, Points
 from bundle.phantom.pose import Posed, Rigid
-from bundle.phantom.sdf import Tube, capsule, ellipsoid, smooth_union, smoothstep, tube
+from bundle.phantom.sdf import Tube, ellipsoid, smooth_union, smoothstep, tube
 
-_THIGH = [
-    (-30, 0, 3, 43, 46, 0.62, 0.45),
-    (0, 0, 1, 45, 49, 0.66, 0.42),
-    (25, 0, 0, 46.5, 51, 0.70, 0.42),
-    (50, 0, 2, 49, 51, 0.80, 0.60),
-    (90, 2, 4, 56, 55, 1.0, 0.85),
-    (180, 6, 4, 68, 64, 1.25, 1.1),
-]
-_CALF = [
-    (25, 0, 1, 45, 49, 0.66, 0.42),
-    (0, 0, 3, 44, 46.5, 0.66, 0.45),
-    (-20, 0, 6, 42, 43, 0.66, 0.45),
-    (-50, 1, 9, 42.5, 43, 0.65, 0.50),
-    (-90, 2, 10, 46, 47, 0.65, 0.55),
-    (-180, 2, 8, 38, 40, 0.6, 0.5),
-]
-"""z, centre x, y, half-widths x, y of the fascia, and the share of `fat` over it at the sides and front to back."""
+_Outline = tuple[float, float, float, float, float, float, float, float]
 
-_THIGH_MUSCLES: dict[str, list[tuple[float, float, float, float, float]]] = {
+_THIGH: list[_Outline] = [
+    (-30, 0, 6, 43, 46, 0.62, 0.45, 0.30),
+    (0, 0, 3.5, 45, 50, 0.66, 0.45, 0.30),
+    (25, 0, 2, 46.5, 52, 0.70, 0.50, 0.30),
+    (50, 0, 2.5, 49, 52, 0.80, 0.62, 0.22),
+    (90, 2, 4, 56, 54.5, 1.0, 0.85, 0.12),
+    (180, 6, 4, 68, 64, 1.25, 1.1, 0.0),
+]
+_CALF: list[_Outline] = [
+    (25, 0, 3, 45, 50, 0.66, 0.45, 0.30),
+    (0, 0, 5, 44, 47.5, 0.66, 0.45, 0.30),
+    (-20, 0.5, 7, 42.5, 45, 0.66, 0.45, 0.28),
+    (-50, 2, 9, 42.5, 44, 0.65, 0.50, 0.20),
+    (-90, 4, 11, 45, 46.5, 0.65, 0.55, 0.12),
+    (-180, 4, 9, 38, 40, 0.6, 0.5, 0.0),
+]
+"""z, centre x, y, half-widths x, y of the fascia, share of `fat` over it at the sides and front to back, squareness."""
+
+_Knots = list[tuple[float, float, float, float, float]]
+
+_THIGH_MUSCLES: dict[str, _Knots] = {
     "vastus medialis": [
-        (10, -31, -20, 2, 3),
-        (24, -34, -17, 8, 11),
-        (45, -33, -17, 14, 17),
-        (75, -30, -16, 19, 22),
-        (190, -26, -14, 24, 26),
+        (-6, -34, -20, 3, 6),
+        (24, -34, -18, 11, 14),
+        (45, -33, -16, 17, 21),
+        (75, -30, -17, 22, 24),
+        (190, -26, -14, 28, 30),
     ],
     "vastus lateralis": [
-        (30, 30, -16, 2, 3),
-        (48, 32, -15, 9, 13),
-        (75, 32, -13, 15, 21),
-        (120, 32, -12, 20, 27),
-        (190, 34, -12, 23, 30),
+        (16, 32, -18, 3, 5),
+        (48, 34, -14, 12, 17),
+        (75, 33, -14, 20, 23),
+        (120, 32, -12, 24, 30),
+        (190, 34, -12, 26, 32),
     ],
-    "rectus femoris": [(46, 0, -36, 3, 2), (70, 1, -38, 15, 6), (110, 3, -38, 24, 12), (190, 5, -36, 27, 16)],
-    "sartorius": [(-40, -36, 12, 2, 5), (-10, -42, 14, 4, 9), (40, -42, 18, 6, 12), (190, -46, 12, 8, 14)],
-    "gracilis": [(0, -38, 26, 2, 3), (50, -38, 29, 5, 8), (190, -44, 26, 8, 11)],
+    "vastus intermedius": [(48, 2, -27, 5, 3), (72, 3, -27, 18, 6), (100, 5, -26, 23, 10), (190, 8, -22, 26, 14)],
+    "rectus femoris": [(72, 1, -41, 8, 3), (110, 3, -40, 24, 10), (190, 5, -36, 28, 17)],
+    "sartorius": [
+        (-40, -30, 6, 3, 6),
+        (-10, -40, 13, 4.5, 10),
+        (25, -43, 17, 6, 13),
+        (60, -45, 18, 8, 14),
+        (190, -46, 12, 9, 16),
+    ],
+    "gracilis": [(2, -38, 27, 3, 5), (50, -41, 31, 6, 9), (90, -42, 32, 8, 12), (190, -44, 26, 9, 12)],
     "biceps femoris": [
-        (-12, 35, 19, 2, 3),
-        (12, 35, 25, 7, 8),
-        (45, 30, 31, 13, 13),
-        (90, 25, 34, 18, 16),
-        (190, 22, 38, 22, 20),
+        (-10, 35, 20, 4, 6),
+        (22, 35, 26, 8, 12),
+        (45, 32, 29, 15, 17),
+        (90, 27, 31, 22, 22),
+        (190, 22, 36, 26, 24),
     ],
     "semimembranosus": [
-        (-8, -27, 27, 4, 3),
-        (12, -26, 34, 11, 8),
-        (40, -23, 36, 17, 13),
-        (90, -19, 37, 20, 16),
-        (190, -16, 34, 20, 18),
+        (-12, -27, 28, 5, 5),
+        (20, -26, 34, 13, 10),
+        (45, -23, 36, 19, 15),
+        (90, -17, 37, 24, 19),
+        (190, -14, 34, 24, 20),
     ],
-    "semitendinosus": [(35, -21, 50, 2, 2), (70, -15, 51, 9, 6), (120, -9, 53, 14, 9), (190, -6, 56, 17, 11)],
+    "semitendinosus": [(36, -20, 50, 4, 4), (75, -14, 51, 13, 8), (120, -7, 53, 17, 11), (190, -4, 56, 19, 12)],
+    "adductor magnus": [(52, -14, 12, 5, 6), (110, -12, 14, 16, 14), (190, -10, 16, 22, 18)],
 }
-_CALF_MUSCLES: dict[str, list[tuple[float, float, float, float, float]]] = {
+_CALF_MUSCLES: dict[str, _Knots] = {
     "gastrocnemius medial": [
-        (32, -19, 29, 4, 3),
-        (14, -20, 37, 11, 8),
-        (-10, -21, 43, 16, 11),
-        (-45, -22, 43, 21, 15),
-        (-90, -22, 40, 24, 18),
-        (-190, -14, 34, 18, 12),
+        (40, -19, 27, 6, 5),
+        (14, -20, 36, 12, 9),
+        (-10, -21, 41, 18, 13),
+        (-45, -21, 42, 24, 17),
+        (-90, -19, 42, 25, 18),
+        (-190, -12, 34, 20, 14),
     ],
     "gastrocnemius lateral": [
-        (30, 20, 28, 4, 3),
-        (12, 20, 35, 10, 8),
-        (-10, 20, 41, 14, 10),
-        (-45, 21, 42, 18, 13),
-        (-90, 22, 38, 20, 16),
-        (-190, 14, 32, 16, 10),
+        (38, 20, 26, 6, 5),
+        (12, 20, 35, 11, 8),
+        (-10, 21, 40, 17, 12),
+        (-45, 22, 41, 22, 16),
+        (-90, 23, 42, 22, 16),
+        (-190, 16, 32, 17, 12),
     ],
-    "soleus": [(-26, 16, 27, 4, 3), (-45, 10, 29, 18, 7), (-80, 4, 28, 31, 12), (-190, 0, 24, 34, 15)],
-    "popliteus": [(-6, 16, 22, 5, 3), (-22, 4, 22, 17, 6), (-45, -8, 19, 15, 6), (-75, -14, 14, 5, 3)],
+    "soleus": [(-18, 19, 26, 6, 5), (-45, 14, 29, 19, 8), (-80, 6, 28, 33, 12), (-190, 0, 24, 34, 15)],
+    "popliteus": [(4, 18, 23, 7, 5), (-22, 4, 22, 18, 7), (-45, -8, 19, 17, 7), (-78, -14, 14, 6, 4)],
     "tibialis anterior": [
-        (-24, 24, -10, 3, 3),
-        (-45, 25, -10, 10, 10),
-        (-90, 24, -10, 14, 15),
-        (-190, 18, -12, 12, 12),
+        (-12, 23, -14, 5, 5),
+        (-45, 23, -13, 13, 13),
+        (-90, 20, -14, 14, 17),
+        (-190, 16, -12, 13, 14),
     ],
-    "peroneals": [(-30, 38, 8, 3, 4), (-60, 39, 6, 7, 11), (-110, 36, 5, 9, 15), (-190, 34, 6, 8, 13)],
-    "tibialis posterior": [(-50, 12, 10, 3, 3), (-80, 12, 10, 11, 8), (-190, 10, 8, 14, 9)],
+    "extensor digitorum": [(-16, 31, -6, 4, 5), (-50, 33, -5, 9, 13), (-90, 31, -6, 10, 14), (-190, 28, -6, 11, 14)],
+    "peroneals": [(-18, 37, 8, 5, 6), (-60, 39, 8, 8, 12), (-110, 38, 8, 10, 15), (-190, 35, 8, 10, 14)],
+    "tibialis posterior": [(-32, 13, 10, 5, 5), (-75, 13, 9, 13, 11), (-190, 10, 8, 15, 10)],
 }
 
 
@@ -119,19 +132,39 @@ class Limb:
         grow = knee.scale * (0.35 + 0.65 * knee.muscle) * knee.girth
         self._posed = posed
         self._fascia, self._skin = [], []
+        self._rows = []
         for rows in (_THIGH, _CALF):
-            inner = [(z * knee.scale, x, y * knee.scale, a * grow, b * grow) for z, x, y, a, b, _, _ in rows]
+            inner = [
+                (z * knee.scale, x, y * knee.scale, a * grow, b * grow, square) for z, x, y, a, b, _, _, square in rows
+            ]
+            # The fat is thickest on the inner side and in the hollow of the knee.
             outer = [
-                (z, x, y, a + knee.fat * side, b + knee.fat * front)
-                for (z, x, y, a, b), (*_, side, front) in zip(inner, rows, strict=True)
+                (z, x - 0.12 * knee.fat, y + 0.06 * knee.fat, a + knee.fat * side, b + knee.fat * front, square)
+                for (z, x, y, a, b, square), (*_, side, front, _) in zip(inner, rows, strict=True)
             ]
             self._fascia.append(tube(tuple(inner)))
             self._skin.append(tube(tuple(outer)))
+            self._rows.append((np.array(sorted(inner)), np.array(sorted(outer))))
 
     def _limb(self, tubes: list[Tube], thigh: Points, calf: Points) -> Tensor:
-        # A blend, not a union: where the two tubes coincide a union's fillet would bulge.
+        # A blend, not a union: where the two tubes coincide a union's fillet would bulge. Far from the knee only one
+        # of them is measured.
         share = smoothstep(calf[2], -22.0, 22.0)
-        return tubes[1](*calf) * (1 - share) + tubes[0](*thigh) * share
+        highest, lowest = share.amax(dim=(0, 2)), share.amin(dim=(0, 2))
+        distance = torch.empty(torch.broadcast_shapes(*(axis.shape for axis in (*thigh, *calf))))
+        parts = {"thigh": lowest >= 1, "calf": highest <= 0}
+        parts["both"] = ~(parts["thigh"] | parts["calf"])
+        for part, held in parts.items():
+            rows = torch.nonzero(held).flatten()
+            if not len(rows):
+                continue
+            at = slice(int(rows[0]), int(rows[-1]) + 1)
+            above, below = ([axis[:, at] if axis.shape[1] > 1 else axis for axis in p] for p in (thigh, calf))
+            if part == "both":
+                distance[:, at] = tubes[1](*below) * (1 - share[:, at]) + tubes[0](*above) * share[:, at]
+            else:
+                distance[:, at] = tubes[0](*above) if part == "thigh" else tubes[1](*below)
+        return distance
 
     def distances(self, thigh: Points, calf: Points, kneecap: Points) -> tuple[Tensor, Tensor]:
         """Distance to skin and to fascia, for the same points in the femur's, tibia's and patella's frames."""
@@ -141,8 +174,32 @@ class Limb:
         fascia = smooth_union(self._limb(self._fascia, thigh, calf), over + 1.5, 8.0)
         return skin, torch.maximum(fascia, skin + 2.5)
 
+    def subcutaneous(self, part: str, z: float, angle_deg: float, depth: float) -> tuple[np.ndarray, float]:
+        """A point in the fat between fascia and skin.
 
-def _scan_box(points: list[np.ndarray], margin: float) -> Box:
+        Args:
+            part: `thigh` or `calf`.
+            z: height in the frame of that part's bone, mm.
+            angle_deg: from lateral (0) through posterior (90) to medial (180).
+            depth: 0 on the fascia, 1 on the skin.
+
+        Returns:
+            the point in the scan frame, (3,), mm, and the thickness of the fat there, mm.
+        """
+        bone = {"thigh": self._posed.femur, "calf": self._posed.tibia}[part]
+        c, s = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+        ends = []
+        for rows in self._rows[0 if part == "thigh" else 1]:
+            cx, cy, a, b, square = (np.interp(z, rows[:, 0], column) for column in rows.T[1:])
+            corner = square * c * c * s * s
+            reach = math.sqrt((1 - math.sqrt(1 - 4 * corner)) / (2 * corner)) if corner > 1e-6 else 1.0
+            ends.append(np.array([cx + reach * a * c, cy + reach * b * s, z]))
+        inner, outer = ends
+        return bone.apply(inner + depth * (outer - inner)), float(np.linalg.norm(outer - inner))
+
+
+def scan_box(points: list[np.ndarray], margin: float) -> Box:
+    """The box round points of the scan frame, `margin` mm wider."""
     low, high = np.min(points, axis=0) - margin, np.max(points, axis=0) + margin
     return Box(*((float(a), float(b)) for a, b in zip(low, high, strict=True)))
 
@@ -165,87 +222,4 @@ def muscles(posed: Posed) -> Iterator[Structure]:
             def distance(p: Points, belly: Tube = belly) -> Tensor:
                 return belly(*p)
 
-            yield Structure(name, "muscle", frame, distance, _scan_box(ends, 4.0))
-
-
-def cords(posed: Posed) -> Iterator[Structure]:
-    """Tendons, ligaments and vessels: rods and bands between points of the posed bones."""
-    s = posed.knee.scale
-
-    def femur(*p: float) -> np.ndarray:
-        return posed.femur.apply(s * np.array(p))
-
-    def tibia(*p: float) -> np.ndarray:
-        return posed.tibia.apply(s * np.array(p))
-
-    def patella(*p: float) -> np.ndarray:
-        return posed.patella.apply(s * np.array(p))
-
-    dx, dy = posed.knee.vessel_shift
-    bands: list[tuple[str, str, list[np.ndarray], float, float]] = [
-        (
-            "popliteal vein",
-            "blood",
-            [
-                femur(dx - 1, 44 + dy, 110),
-                femur(dx + 3, 37 + dy, 30),
-                tibia(dx + 3, 34 + dy, -15),
-                tibia(dx + 5, 27 + dy, -120),
-            ],
-            3.6,
-            1.0,
-        ),
-        (
-            "popliteal artery",
-            "artery",
-            [
-                femur(dx - 7, 32 + dy, 110),
-                femur(dx - 2, 31 + dy, 30),
-                tibia(dx - 2, 28.5 + dy, -15),
-                tibia(dx + 1, 25 + dy, -120),
-            ],
-            2.9,
-            1.0,
-        ),
-        (
-            "tibial nerve",
-            "ligament",
-            [femur(dx + 9, 50 + dy, 110), femur(dx + 6, 45 + dy, 20), tibia(dx + 5, 40 + dy, -30)],
-            2.2,
-            1.0,
-        ),
-        ("great saphenous vein", "blood", [femur(-52, 20, 110), femur(-50, 20, 10), tibia(-47, 14, -110)], 1.6, 1.0),
-        ("quadriceps tendon", "ligament", [femur(2, -42, 95), patella(0, -5, 17)], 2.2, 5.0),
-        ("patellar tendon", "ligament", [patella(0, -3, -17), tibia(3, -27, -36)], 2.0, 5.5),
-        (
-            "medial collateral ligament",
-            "ligament",
-            [femur(-38.5, 4, 27), tibia(-36, 1, -4), tibia(-25, -2, -50)],
-            1.5,
-            1.0,
-        ),
-        ("lateral collateral ligament", "ligament", [femur(38, 5, 25), tibia(34.5, 14.5, -12)], 1.9, 1.0),
-        ("iliotibial band", "ligament", [femur(43, -4, 90), femur(41, -6, 20), tibia(31, -14, -10)], 1.6, 1.0),
-        ("biceps tendon", "ligament", [femur(35, 23, 15), tibia(34, 15, -14)], 2.4, 1.0),
-        ("semimembranosus tendon", "ligament", [femur(-27, 30, 8), tibia(-24, 22, -12)], 2.6, 1.0),
-        (
-            "posterior cruciate ligament",
-            "ligament",
-            [tibia(0, 21, -6), tibia(-1, 14, 5), femur(-5.5, -1, 13)],
-            3.8,
-            1.0,
-        ),
-        ("anterior cruciate ligament", "ligament", [tibia(-1, -8, 1), femur(7, 11, 17)], 3.2, 1.0),
-    ]
-    for name, tissue, path, radius, flat in bands:
-
-        def distance(
-            p: Points, path: list[np.ndarray] = path, radius: float = radius * s, flat: float = flat
-        ) -> Tensor:
-            parts = [capsule(*p, tuple(a), tuple(b), radius, flat) for a, b in pairwise(path)]
-            nearest = parts[0]
-            for part in parts[1:]:
-                nearest = torch.minimum(nearest, part)
-            return nearest
-
-        yield Structure(name, tissue, None, distance, _scan_box(path, radius * flat * s + 4.0))
+            yield Structure(name, "muscle", frame, distance, scan_box(ends, 3.0))

@@ -24,16 +24,20 @@ class Relaxation:
 
 RELAXATION: dict[str, Relaxation] = {
     "cartilage": Relaxation(0.80, 1016, 26),
+    "deep_cartilage": Relaxation(0.76, 960, 21),
     "blood": Relaxation(0.90, 1600, 60),
     "fluid": Relaxation(1.00, 2564, 90),
     "muscle": Relaxation(0.80, 1256, 19, 0.04),
     "skin": Relaxation(0.70, 900, 12),
     "marrow_lesion": Relaxation(0.75, 1200, 18, 0.45),
+    "granulation": Relaxation(0.85, 1300, 30, 0.10),
     "meniscus": Relaxation(0.70, 1000, 6),
     "hoffa_fat": Relaxation(0.90, 371, 25, 0.86),
     "intermuscular_fat": Relaxation(0.90, 371, 25, 0.90),
     "subcutaneous_fat": Relaxation(0.90, 371, 25, 0.92),
     "ligament": Relaxation(0.65, 900, 4.5),
+    "tendon": Relaxation(0.60, 800, 2.0),
+    "nerve": Relaxation(0.75, 1300, 16, 0.55),
     "marrow": Relaxation(0.85, 365, 12, 0.90),
     "cortex": Relaxation(0.15, 500, 0.5),
 }
@@ -52,8 +56,8 @@ def spoiled_gradient_echo(density: float, t1_ms: float, t2_star_ms: float) -> fl
     return density * math.sin(flip) * (1 - e1) / (1 - math.cos(flip) * e1) * math.exp(-TE_MS / t2_star_ms)
 
 
-def signal(tissue: str) -> float:
-    """Water-excited signal of a tissue of `RELAXATION`: its water, and the share of its fat that is excited."""
+def compartments(tissue: str) -> tuple[float, float]:
+    """Signal of the water of a tissue of `RELAXATION`, and of its fat were none of it suppressed."""
     t = RELAXATION[tissue]
     if t.fat > 0.8:
         # The table gives the times of the fat; the little water between its cells relaxes as muscle's does.
@@ -62,7 +66,13 @@ def signal(tissue: str) -> float:
     else:
         water = spoiled_gradient_echo(t.density, t.t1_ms, t.t2_star_ms)
         fat = spoiled_gradient_echo(*_FAT)
-    return (1 - t.fat) * water + t.fat * FAT_EXCITATION * fat
+    return (1 - t.fat) * water, t.fat * fat
+
+
+def signal(tissue: str) -> float:
+    """Water-excited signal of a tissue of `RELAXATION`: its water, and the share of its fat that is excited."""
+    water, fat = compartments(tissue)
+    return water + FAT_EXCITATION * fat
 
 
 SIGNAL: dict[str, float] = {tissue: signal(tissue) for tissue in RELAXATION}
