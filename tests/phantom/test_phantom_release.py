@@ -203,7 +203,7 @@ def test_joint_space_table_measures_the_film(cohort):
 
 
 def test_few_participants_have_their_left_knee_imaged():
-    """Design value 4 %; 2,000 participants."""
+    """Design value 4 %; 400 participants."""
     share = np.mean([mri_side(RECIPE.person(index)) == "L" for index in range(400)])
     assert 0.01 < share < 0.08
 
