@@ -66,7 +66,7 @@ class Implant:
         shell = torch.maximum(shell, (x.abs() - 33.0 * s).expand(shell.shape))
         for middle in bones.CONDYLE_X:
             shell = torch.minimum(
-                shell, capsule(x, y, z, (middle * s, 2 * s, 6 * s), (middle * s, 2 * s, 20 * s), 3.2 * s)
+                shell, capsule(x, y, z, (middle * s, 2 * s, 6 * s), (middle * s, 2 * s, 20 * s), (3.2 * s, 3.2 * s))
             )
         return shell
 
@@ -79,7 +79,9 @@ class Implant:
         disc = smooth_union(halves[0], halves[1], 9.0 * s)
         top = -_SAW_MM * s + _TRAY_MM
         tray = torch.maximum(disc, (z - top + _TRAY_MM / 2).abs() - _TRAY_MM / 2)
-        stem = capsule(x, y, z, (0.0, -2 * s, top - 4), (-1.0 * s, -3 * s, -(_SAW_MM + _STEM_MM) * s), 6.5 * s)
+        stem = capsule(
+            x, y, z, (0.0, -2 * s, top - 4), (-1.0 * s, -3 * s, -(_SAW_MM + _STEM_MM) * s), (6.5 * s, 6.5 * s)
+        )
         keel = torch.maximum(
             torch.maximum((y + 3 * s).abs() - 1.6, x.abs() - (17 * s + 0.55 * (z + _SAW_MM * s))),
             (z + (_SAW_MM + 10) * s).abs() - 11 * s,

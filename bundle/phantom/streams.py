@@ -32,7 +32,6 @@ PURPOSES = (
     "readings_table",
     "unread",
     "tables",
-    "faults",
     "posterior_R",
     "posterior_L",
     "finder",
