@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy import ndimage
+from monai.utils import optional_import
 from torch import Tensor
 
 from bundle.phantom.anatomy import Person
@@ -34,6 +34,8 @@ __all__ = [
     "film_pixels",
     "render_film",
 ]
+ndimage, _ = optional_import("scipy.ndimage")
+
 _OPAQUE_MM = 25.0
 """Metal, in millimetres of cortical bone, from which processing takes a pixel for metal."""
 
