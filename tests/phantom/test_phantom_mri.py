@@ -174,6 +174,7 @@ def test_film_and_mri_share_no_random_stream(monkeypatch):
     assert not used["film"] & used["mri"]
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits():
     code = (
         "import hashlib\nfrom bundle.phantom.anatomy import sample_person\nfrom bundle.phantom.mri import render_mri\n"
