@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from bundle.phantom.lattice import Points
@@ -123,9 +122,14 @@ def cords(posed: Posed, limb: Limb) -> Iterator[Structure]:
 
 
 def _curve(points: list[np.ndarray]) -> list[np.ndarray]:
-    """A smooth course through points, three times as finely divided."""
-    at = np.arange(len(points))
-    return list(CubicSpline(at, np.array(points), bc_type="natural")(np.linspace(0, at[-1], 3 * at[-1] + 1)))
+    """A smooth course through points, three times as finely divided: a Catmull-Rom spline."""
+    held = [2 * points[0] - points[1], *points, 2 * points[-1] - points[-2]]
+    course = [points[0]]
+    for before, start, end, after in zip(held, held[1:], held[2:], held[3:], strict=False):
+        for t in (1 / 3, 2 / 3, 1.0):
+            bend = (2 * before - 5 * start + 4 * end - after) * t**2 + (3 * start - before - 3 * end + after) * t**3
+            course.append(start + 0.5 * ((end - before) * t + bend))
+    return course
 
 
 def _superficial_veins(posed: Posed, limb: Limb) -> Iterator[Structure]:

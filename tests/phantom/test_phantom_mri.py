@@ -113,12 +113,14 @@ def test_twice_the_fat_excitation_adds_the_fat_s_signal_once_more(quiet):
     assert after[muscle].mean() == pytest.approx(before[muscle].mean(), rel=0.02)
 
 
-def test_the_field_s_error_makes_fat_uneven_by_at_most_a_fifth(quiet):
-    """Fat's slow variation over the field of view stays within 20 % of the excited part and its texture."""
-    _, volume, masks = quiet
-    fat = np.where(masks["intermuscular_fat"], volume, np.nan)[16:56]
-    blocks = [np.nanmean(fat[:, rows : rows + 32]) for rows in (32, 64)]
-    assert np.abs(np.array(blocks) / SIGNAL["intermuscular_fat"] - 1).max() < 0.3
+def test_the_field_s_error_changes_fat_by_at_most_a_fifth_and_muscle_hardly(quiet, monkeypatch):
+    person, volume, masks = quiet
+    monkeypatch.setattr(mri, "_FIELD_ERROR", 0.0)
+    even, _ = render_mri(person, "R", size=128)
+    change = volume / np.maximum(even, 1e-6) - 1
+    fat, muscle = (np.abs(change[masks[tissue]]) for tissue in ("intermuscular_fat", "muscle"))
+    assert 0.02 < np.percentile(fat, 99) < 0.2
+    assert np.percentile(muscle, 99) < 0.03
 
 
 def test_coil_falls_off_towards_the_ends(quiet):
@@ -132,12 +134,10 @@ def test_coil_falls_off_towards_the_ends(quiet):
 
 
 def test_weak_ghosts_of_the_limb_lie_beside_it(quiet):
-    """Without noise the air holds nothing but the copies along the columns: under 3 % of muscle, and not zero."""
+    """Without noise the air holds nothing but the copies along the columns: under 5 % of muscle, and not zero."""
     _, volume, _ = quiet
-    air = volume[36:44, 2:20, 1:6]
-    assert 0 < air.max() < 0.05 * SIGNAL["muscle"]
-    still = volume[76:, :10, :3]
-    assert still.max() < 0.02 * SIGNAL["muscle"]
+    air = volume[36:44, 40:90, 1:8]
+    assert 0.001 * SIGNAL["muscle"] < air.max() < 0.05 * SIGNAL["muscle"]
 
 
 def test_noise_follows_the_world_s():
@@ -174,6 +174,7 @@ def test_film_and_mri_share_no_random_stream(monkeypatch):
     assert not used["film"] & used["mri"]
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits():
     code = (
         "import hashlib\nfrom bundle.phantom.anatomy import sample_person\nfrom bundle.phantom.mri import render_mri\n"
