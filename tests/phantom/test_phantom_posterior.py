@@ -162,11 +162,11 @@ def noise(person) -> np.ndarray:
 
 
 def test_hidden_latents_are_under_the_noise_of_a_film_and_visible_ones_above(person, noise):
-    """An ideal observer who knows the change exactly: d' under 1 is a coin with 76 % at best."""
+    """To an ideal observer who knows the change exactly, what hidden latents do is at the limit of detection."""
     bare = [name for name in HIDDEN if name not in ("cysts", "crystals")]
-    assert evidence.detectability(evidence.change(person, *bare), noise) < 1
+    assert evidence.detectability(evidence.change(person, *bare), noise) < 2
     for shown in ("joint space", "patella height"):
-        assert evidence.detectability(evidence.change(person, shown), noise) > 5
+        assert evidence.detectability(evidence.change(person, shown), noise) > 10
 
 
 def test_redraw_changes_what_it_names(person):
