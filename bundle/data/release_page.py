@@ -72,7 +72,8 @@ def _steps(report: Mapping[str, Any]) -> list[tuple[str, int, list[tuple[str, in
             steps.append((name, counts[key], []))
     if "mr_knees" in counts:
         steps.append(("knees with the MR series", counts["mr_knees"], []))
-    before, after = Counter(), Counter()
+    before: Counter[str] = Counter()
+    after: Counter[str] = Counter()
     for item in report["dropped"]:
         rejected = item["reason"].startswith(("film:", "series:", "film ", "series "))
         (after if rejected and item["file"] and counts["rejected"] else before)[_kind(item["reason"])] += 1

@@ -30,6 +30,8 @@ CODED = {
     **dict.fromkeys(("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"), "JPEG 2000"),
 }
 """Transfer syntaxes whose pixels are one coded stream (python-gdcm decodes all of them)."""
+END_OF_IMAGE = b"\xff\xd9"
+"""The last marker of a stream, in all of JPEG, JPEG-LS and JPEG 2000."""
 FRAME_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 """JPEG's start-of-frame markers and that of JPEG-LS; the others define tables."""
 
@@ -186,6 +188,9 @@ def _check_data(dataset: Dataset, what: str) -> None:
             f"{what}: its pixel data cannot be decoded (the {CODED[syntax]} stream holds {held}, the header says "
             f"{rows} x {columns})."
         )
+    # decoders fill up a stream that is cut short without a word
+    if data.rfind(END_OF_IMAGE, len(data) - 64) < 0:
+        raise ValueError(f"{what}: its pixel data cannot be decoded (the {CODED[syntax]} stream is cut short).")
     if not HAS_DECODERS and CODED[syntax] in ("JPEG lossless", "JPEG-LS"):
         raise ValueError(f"{what}: is compressed ({CODED[syntax]}); install python-gdcm to read it.")
 

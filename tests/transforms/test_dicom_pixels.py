@@ -62,6 +62,17 @@ def test_compressed_film_that_is_cut_short_is_refused(tmp_path, syntax):
 
 
 @pytest.mark.parametrize("syntax", [syntax for syntax in SYNTAXES if syntax != "RLELossless"])
+def test_stream_without_its_end_is_refused(tmp_path, syntax):
+    """The file is whole, the stream in it is not: decoders fill up what is missing and say nothing."""
+    path = compressed(saved(tmp_path), syntax)
+    content = path.read_bytes()
+    end = content.rindex(b"\xff\xd9")
+    path.write_bytes(content[: end - 40] + bytes(42) + content[end + 2 :])
+    with pytest.raises(ValueError, match="stream is cut short"):
+        LoadFilm()(path)
+
+
+@pytest.mark.parametrize("syntax", [syntax for syntax in SYNTAXES if syntax != "RLELossless"])
 def test_stream_that_holds_another_size_than_the_header_is_refused_unread(tmp_path, syntax):
     """A decoder would take memory for what the stream claims: here 60000 x 60000, in a header of 40 x 30."""
     path = compressed(saved(tmp_path), syntax)
