@@ -203,7 +203,10 @@ class FilmToVolume(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Images of scaled latents: (N, C, h, w) to (N, 1, H, W) in [-1, 1]."""
-        return self.autoencoder.decode(latent / self.scale_factor).clamp(-1.0, 1.0)
+        image = self.autoencoder.decode(latent / self.scale_factor)
+        # an autoencoder of colour images is given grey ones; what it decodes is nearly grey
+        image = image.mean(dim=1, keepdim=True) if image.shape[1] > 1 else image
+        return image.clamp(-1.0, 1.0)
 
     def provenance(self) -> str:
         """What the weights were trained on."""

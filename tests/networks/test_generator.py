@@ -145,3 +145,75 @@ def test_text_survives_a_tensor():
     assert text_of(text_tensor("synthetic-phantom; KL 0 to 4 é")) == "synthetic-phantom; KL 0 to 4 é"
     with pytest.raises(ValueError, match="bytes"):
         text_tensor("x" * 513)
+
+
+def test_gradients_reach_depth_through_the_down_path_and_readings_through_the_up_path_alone():
+    """Cut one path's embedding off from its block: the other condition's head must keep its gradient, bit for bit."""
+    torch.manual_seed(0)
+    unet = TwoPathUNet(readings_width=5, covariates_width=3, **UNET)
+    set_zero_layers(unet)
+    x, time, context = unet_inputs()
+
+    def gradients(cut):
+        def detach(_module, _inputs, arguments):
+            return _inputs, {**arguments, "temb": arguments["temb"].detach()}
+
+        hooks = [block.register_forward_pre_hook(detach, with_kwargs=True) for block in cut]
+        conditions = {"depth": torch.tensor([0.1, 0.9]), "readings": torch.ones(2, 5), "covariates": torch.ones(2, 3)}
+        heads = {name: getattr(unet, f"{name}_head")[-1].weight for name in conditions}
+        output = unet(x, time, context, **conditions).square().sum()
+        found = torch.autograd.grad(output, list(heads.values()), allow_unused=True)
+        for hook in hooks:
+            hook.remove()
+        return dict(zip(heads, found, strict=True))
+
+    whole = gradients([])
+    without_down = gradients([*unet.down_blocks, unet.middle_block])
+    without_up = gradients(unet.up_blocks)
+    assert all(gradient.abs().max() > 0 for gradient in whole.values())
+    assert without_down["depth"] is None
+    assert without_up["readings"] is None
+    assert without_up["covariates"] is None
+    assert without_up["depth"].abs().max() > 0
+    assert torch.equal(without_down["readings"], whole["readings"])
+    assert torch.equal(without_down["covariates"], whole["covariates"])
+
+
+def test_further_tokens_change_nothing_at_first_and_learn():
+    torch.manual_seed(0)
+    unet = TwoPathUNet(readings_width=5, extra_tokens=True, **UNET)
+    for name, parameter in unet.named_parameters():
+        if not parameter.abs().max() and ".extra." not in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    x, time, context = unet_inputs()
+    more = torch.cat([context, torch.randn(2, 3, 16)], dim=1)
+    assert torch.equal(unet(x, time, context), unet(x, time, more))
+    unet(x, time, more).square().sum().backward()
+    branches = [p for name, p in unet.named_parameters() if name.endswith("extra.out_proj.weight")]
+    assert branches
+    assert all(branch.grad.abs().max() > 0 for branch in branches)
+    torch.nn.init.normal_(branches[-1], std=0.1)
+    assert not torch.allclose(unet(x, time, context), unet(x, time, more))
+
+
+def test_further_tokens_and_covariates_that_a_network_does_not_know_are_refused():
+    unet = TwoPathUNet(readings_width=5, **UNET)
+    x, time, context = unet_inputs()
+    with pytest.raises(ValueError, match="extra_tokens"):
+        unet(x, time, context.repeat(1, 2, 1))
+    with pytest.raises(ValueError, match="covariates_width"):
+        unet(x, time, context, covariates=torch.ones(2, 3))
+
+
+def test_recomputed_activations_give_the_same_gradients():
+    torch.manual_seed(0)
+    plain = TwoPathUNet(readings_width=5, **UNET)
+    set_zero_layers(plain)
+    saving = TwoPathUNet(readings_width=5, use_checkpoint=True, **UNET)
+    saving.load_state_dict(plain.state_dict())
+    x, time, context = unet_inputs()
+    for unet in (plain, saving):
+        unet(x, time, context, depth=torch.tensor([0.1, 0.9])).square().sum().backward()
+    for (name, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
