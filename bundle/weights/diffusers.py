@@ -90,7 +90,7 @@ def import_diffusers(source: str | Path, *, raw: bool, tower_heads: int | None =
             parts["autoencoder"] = autoencoder_part(state, path=file)
         elif "vision_model.embeddings.class_embedding" in checkpoint:
             dropped["position numbers"] = [name for name in checkpoint if name == POSITIONS]
-            parts["tower"] = tower_part(_tower_state(checkpoint), path=file, heads=tower_heads)
+            parts["tower"] = tower_part(_tower_state(checkpoint), path=file, prefix="", heads=tower_heads)
         elif len(checkpoint) == 2:
             projection = checkpoint
         else:

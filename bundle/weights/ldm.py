@@ -42,17 +42,18 @@ AUTOENCODER_BLOCK = {
 }
 
 
-def unet_part(state: Mapping[str, Tensor], *, path: Path, film_channels: bool = False) -> Part:
+def unet_part(state: Mapping[str, Tensor], *, path: Path, prefix: str = "", film_channels: bool = False) -> Part:
     """A UNet's weights under our names; its sizes are read off the shapes.
 
     Args:
         state: ldm's names, without `model.diffusion_model.`.
         path: file that errors name.
+        prefix: what the names have lost, for errors.
         film_channels: add input channels for the film's latent, with zero weights: the checkpoint's UNet does not
             see a second image.
     """
     state = dict(state)
-    first = _need(state, "input_blocks.0.0.weight", path)
+    first = _need(state, "input_blocks.0.0.weight", path, prefix)
     if film_channels:
         first = state["input_blocks.0.0.weight"] = torch.cat([first, torch.zeros_like(first)], dim=1)
     count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("input_blocks."))
@@ -60,12 +61,12 @@ def unet_part(state: Mapping[str, Tensor], *, path: Path, film_channels: bool = 
     blocks = (lowered[0] if lowered else count) - 1
     levels = len(lowered) + 1
     starts = [1 + level * (blocks + 1) for level in range(levels)]
-    channels = [_need(state, f"input_blocks.{start}.0.out_layers.3.weight", path).shape[0] for start in starts]
+    channels = [_need(state, f"input_blocks.{start}.0.out_layers.3.weight", path, prefix).shape[0] for start in starts]
     transformers = [int(key.split(".")[3]) for key in state if key.startswith("middle_block.1.transformer_blocks.")]
     settings: dict[str, Any] = {
         "spatial_dims": 2,
         "in_channels": first.shape[1],
-        "out_channels": _need(state, "out.2.weight", path).shape[0],
+        "out_channels": _need(state, "out.2.weight", path, prefix).shape[0],
         "channels": channels,
         "num_res_blocks": [blocks] * levels,
         "attention_levels": [f"input_blocks.{start}.1.norm.weight" in state for start in starts],
@@ -75,11 +76,13 @@ def unet_part(state: Mapping[str, Tensor], *, path: Path, film_channels: bool = 
         "transformer_norm_eps": 1e-6,
         "transformer_num_layers": 1 + max(transformers, default=0),
         "with_conditioning": True,
-        "cross_attention_dim": _need(state, "middle_block.1.transformer_blocks.0.attn2.to_k.weight", path).shape[1],
+        "cross_attention_dim": _need(
+            state, "middle_block.1.transformer_blocks.0.attn2.to_k.weight", path, prefix
+        ).shape[1],
         "use_flash_attention": True,
     }
     found = ((name, unet_name(name, blocks), tensor) for name, tensor in state.items())
-    return fill("unet", settings, found, path=path)
+    return fill("unet", settings, found, path=path, prefix=prefix)
 
 
 def unet_name(name: str, blocks: int) -> str:
@@ -105,28 +108,29 @@ def unet_name(name: str, blocks: int) -> str:
     return f"{block}.{'attentions' if place else 'resnets'}.{slot}." + _inner(rest)
 
 
-def autoencoder_part(state: Mapping[str, Tensor], *, path: Path) -> Part:
+def autoencoder_part(state: Mapping[str, Tensor], *, path: Path, prefix: str = "") -> Part:
     """An autoencoder's weights under our names; its sizes are read off the shapes.
 
     Args:
         state: ldm's names, without `first_stage_model.`.
         path: file that errors name.
+        prefix: what the names have lost, for errors.
     """
     levels = 1 + max((int(name.split(".")[2]) for name in state if name.startswith("encoder.down.")), default=-1)
     if not levels:
-        raise ValueError(f"{path}: the autoencoder lacks `encoder.down.0...`; a key is missing or renamed.")
+        raise ValueError(f"{path}: the autoencoder lacks `{prefix}encoder.down.0...`; a key is missing or renamed.")
     blocks = 1 + max(int(name.split(".")[4]) for name in state if name.startswith("encoder.down.0.block."))
     lasts = [f"encoder.down.{level}.block.0.conv1.weight" for level in range(levels)]
-    moments = _need(state, "quant_conv.weight", path)
+    moments = _need(state, "quant_conv.weight", path, prefix)
     settings = {
-        "channels": [_need(state, last, path).shape[0] for last in lasts],
+        "channels": [_need(state, last, path, prefix).shape[0] for last in lasts],
         "num_res_blocks": blocks,
-        "in_channels": _need(state, "encoder.conv_in.weight", path).shape[1],
-        "out_channels": _need(state, "decoder.conv_out.weight", path).shape[0],
+        "in_channels": _need(state, "encoder.conv_in.weight", path, prefix).shape[1],
+        "out_channels": _need(state, "decoder.conv_out.weight", path, prefix).shape[0],
         "latent_channels": moments.shape[0] // 2,
         "norm_num_groups": GROUPS,
     }
-    return fill("autoencoder", settings, _autoencoder_tensors(state, levels, blocks), path=path)
+    return fill("autoencoder", settings, _autoencoder_tensors(state, levels, blocks), path=path, prefix=prefix)
 
 
 def _autoencoder_tensors(state: Mapping[str, Tensor], levels: int, blocks: int) -> Iterator[tuple[str, str, Tensor]]:
@@ -195,7 +199,7 @@ def _replace(name: str, table: Mapping[str, str]) -> str:
     return name
 
 
-def _need(state: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+def _need(state: Mapping[str, Tensor], name: str, path: Path, prefix: str = "") -> Tensor:
     if name not in state:
-        raise ValueError(f"{path}: `{name}` is missing; the file is of another kind, or the key was renamed.")
+        raise ValueError(f"{path}: `{prefix}{name}` is missing; the file is of another kind, or the key was renamed.")
     return state[name]

@@ -17,17 +17,18 @@ TEXT = ("positional_embedding", "text_projection", "logit_scale", "logit_bias", 
 TEXT_PREFIXES = ("transformer.", "token_embedding.", "ln_final.", "text.")
 
 
-def tower_part(state: Mapping[str, Tensor], *, path: Path, heads: int | None = None) -> Part:
+def tower_part(state: Mapping[str, Tensor], *, path: Path, prefix: str = VISUAL, heads: int | None = None) -> Part:
     """A tower's weights; its sizes are read off the shapes.
 
     Args:
-        state: open_clip's names, without `visual.`.
+        state: open_clip's names, without `prefix`.
         path: file that errors name.
+        prefix: of the names in the file.
         heads: of attention; None means 64 channels each.
     """
     for name in ("conv1.weight", "positional_embedding", "proj", "transformer.resblocks.0.mlp.c_fc.weight"):
         if name not in state:
-            raise ValueError(f"{path}: `{VISUAL}{name}` is missing; the file is of another kind, or it was renamed.")
+            raise ValueError(f"{path}: `{prefix}{name}` is missing; the file is of another kind, or it was renamed.")
     width, _, patch, _ = state["conv1.weight"].shape
     layers = {name.split(".")[2] for name in state if name.startswith("transformer.resblocks.")}
     settings = {
@@ -40,8 +41,8 @@ def tower_part(state: Mapping[str, Tensor], *, path: Path, heads: int | None = N
         "output_dim": state["proj"].shape[1],
         "quick_gelu": True,
     }
-    found = ((VISUAL + name, name, tensor) for name, tensor in state.items())
-    return fill("tower", settings, found, path=path)
+    found = ((name, name, tensor) for name, tensor in state.items())
+    return fill("tower", settings, found, path=path, prefix=prefix)
 
 
 def import_open_clip(checkpoint: Checkpoint, *, raw: bool, tower_heads: int | None = None) -> Imported:

@@ -83,7 +83,9 @@ BUILDERS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
 }
 
 
-def fill(kind: str, settings: dict[str, Any], found: Iterable[tuple[str, str, Tensor]], *, path: Any) -> Part:
+def fill(
+    kind: str, settings: dict[str, Any], found: Iterable[tuple[str, str, Tensor]], *, path: Any, prefix: str = ""
+) -> Part:
     """Put tensors into a part, strictly.
 
     Args:
@@ -91,6 +93,7 @@ def fill(kind: str, settings: dict[str, Any], found: Iterable[tuple[str, str, Te
         settings: its arguments.
         found: (foreign name, our name, tensor).
         path: file that errors name.
+        prefix: of the foreign names in the file.
 
     Raises:
         ValueError: naming the first key without a place or of another shape, or the first place without a key.
@@ -107,10 +110,10 @@ def fill(kind: str, settings: dict[str, Any], found: Iterable[tuple[str, str, Te
     state: dict[str, Tensor] = {}
     for foreign, name, tensor in found:
         if name not in wanted:
-            raise ValueError(f"{path}: `{foreign}` has no place in the {kind} (looked for as `{name}`).")
+            raise ValueError(f"{path}: `{prefix}{foreign}` has no place in the {kind} (looked for as `{name}`).")
         if tensor.shape != wanted[name]:
             theirs, ours = tuple(tensor.shape), tuple(wanted[name])
-            raise ValueError(f"{path}: `{foreign}` has shape {theirs}, the {kind}'s `{name}` needs {ours}.")
+            raise ValueError(f"{path}: `{prefix}{foreign}` has shape {theirs}, the {kind}'s `{name}` needs {ours}.")
         state[name] = tensor.float().contiguous()
     for name in wanted:
         if name not in state:

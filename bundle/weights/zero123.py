@@ -49,9 +49,9 @@ def import_zero123(checkpoint: Checkpoint, *, raw: bool, tower_heads: int | None
     dropped["CLIP's text tower"] = [name for name in checkpoint if name in TEXT]
     _all_known(checkpoint, (UNET, AUTOENCODER, VISUAL, PROJECTION), dropped)
     parts = {
-        "unet": unet_part(_unet_state(checkpoint, raw=raw), path=path),
-        "autoencoder": autoencoder_part(_below(checkpoint, AUTOENCODER), path=path),
-        "tower": tower_part(_below(checkpoint, VISUAL), path=path, heads=tower_heads),
+        "unet": unet_part(_unet_state(checkpoint, raw=raw), path=path, prefix=UNET),
+        "autoencoder": autoencoder_part(_below(checkpoint, AUTOENCODER), path=path, prefix=AUTOENCODER),
+        "tower": tower_part(_below(checkpoint, VISUAL), path=path, prefix=VISUAL, heads=tower_heads),
     }
     width = parts["tower"].state["proj"].shape[1]
     parts["projection"] = projection_part(_below(checkpoint, PROJECTION), width, path=path)
@@ -67,8 +67,8 @@ def import_stable_diffusion(checkpoint: Checkpoint, *, raw: bool, tower_heads: i
     plain = "input_blocks.0.0.weight" in unet and "out.2.weight" in unet
     film = plain and unet["input_blocks.0.0.weight"].shape[1] == unet["out.2.weight"].shape[0]
     parts = {
-        "unet": unet_part(unet, path=path, film_channels=film),
-        "autoencoder": autoencoder_part(_below(checkpoint, AUTOENCODER), path=path),
+        "unet": unet_part(unet, path=path, prefix=UNET, film_channels=film),
+        "autoencoder": autoencoder_part(_below(checkpoint, AUTOENCODER), path=path, prefix=AUTOENCODER),
     }
     return Imported(parts, dropped, _scale(checkpoint))
 
