@@ -59,10 +59,12 @@ def diffusers_autoencoder(state):
     """The same of an ldm autoencoder with 2 levels: its decoder counts from the latent up."""
     prefixes = {name: name for name in ("quant_conv", "post_quant_conv")}
     inner = [(name, name) for name in ("norm1", "norm2", "conv1", "conv2")] + [("nin_shortcut", "conv_shortcut")]
+    old_attention = ("norm", "q", "k", "v", "proj_out")
+    new_attention = ("group_norm", "to_q", "to_k", "to_v", "to_out.0")
     for half in ("encoder", "decoder"):
         prefixes |= {f"{half}.{name}": f"{half}.{name}" for name in ("conv_in", "conv_out")}
         prefixes[f"{half}.norm_out"] = f"{half}.conv_norm_out"
-        for old, new in zip(("norm", "q", "k", "v", "proj_out"), ("group_norm", "to_q", "to_k", "to_v", "to_out.0")):
+        for old, new in zip(old_attention, new_attention, strict=True):
             prefixes[f"{half}.mid.attn_1.{old}"] = f"{half}.mid_block.attentions.0.{new}"
         for a, b in inner:
             for number in (0, 1):
