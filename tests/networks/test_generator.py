@@ -6,6 +6,7 @@ from monai.networks.nets import DiffusionModelUNet
 
 from bundle.networks import TwoPathUNet
 from bundle.networks.generator import text_of, text_tensor
+from bundle.sampling import DiffusionSchedule
 
 UNET = {
     "spatial_dims": 2,
@@ -217,3 +218,44 @@ def test_recomputed_activations_give_the_same_gradients():
     for (name, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
         if ours.grad is not None:
             torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+
+
+def test_withheld_conditions_change_nothing_and_depth_still_does(small_network):
+    denoiser = small_network.denoiser
+    generator = torch.Generator().manual_seed(3)
+    noisy, first, second = (torch.randn(2, 4, 4, 4, generator=generator) for _ in range(3))
+    time, withheld = torch.tensor([100.0, 500.0]), torch.tensor([True, False])
+
+    def predict(film_latent, film, readings, depth):
+        conditions = {"film_latent": film_latent, "film": film, "readings": readings, "depth": depth}
+        return denoiser(noisy, time, **conditions, withheld=withheld)
+
+    depth = torch.tensor([0.2, 0.8])
+    one = predict(first, torch.full((2, 1, 16, 16), -0.5), torch.eye(66)[:2], depth)
+    two = predict(second, torch.rand(2, 1, 16, 16), torch.eye(66)[2:4], depth)
+    assert torch.equal(one[0], two[0])
+    assert not torch.allclose(one[1], two[1])
+    assert not torch.allclose(one[0], predict(first, torch.zeros(2, 1, 16, 16), torch.eye(66)[:2], depth.flip(0))[0])
+
+
+def test_guidance_moves_the_volume_away_from_the_unconditional_one(small_network):
+    film = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16)
+    plain = small_network(film)
+    small_network.guidance_scale = 3.0
+    guided = small_network(film)
+    small_network.guidance_scale = 0.0
+    unconditional = small_network(film)
+    assert not torch.allclose(plain, guided, atol=1e-3)
+    assert torch.equal(unconditional, small_network(film.flip(-1))), "at scale 0 the film says nothing"
+
+
+def test_ancestral_volumes_do_not_depend_on_the_slice_batch(small_network):
+    small_network.schedule = DiffusionSchedule(num_train_timesteps=1000, eta=1.0, prediction_type="v_prediction")
+    film = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16)
+    for correlation in ("shared", "independent", "correlated"):
+        small_network.noise_correlation = correlation
+        small_network.slice_batch = 6
+        whole = small_network(film, seed=5)
+        small_network.slice_batch = 2
+        torch.testing.assert_close(small_network(film, seed=5), whole, atol=1e-4, rtol=0)
+        assert not torch.allclose(small_network(film, seed=6), whole)
