@@ -30,4 +30,5 @@ class AutoencoderLoss(nn.Module):
         """Loss of `Reconstruction`'s output against the image."""
         reconstruction, mean, sd = output
         divergence = 0.5 * (mean.square() + sd.square() - 2 * torch.log(sd) - 1).sum(dim=(1, 2, 3)).mean()
+        image = image.expand_as(reconstruction)  # a grey image where the autoencoder knows colours
         return self.pixel_loss(reconstruction, image) + self.kl_weight * divergence

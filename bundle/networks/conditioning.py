@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet, get_timestep_embedding, zero_module
+from monai.networks.nets.diffusion_model_unet import (
+    DiffusionModelUNet,
+    SpatialTransformer,
+    get_timestep_embedding,
+    zero_module,
+)
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from bundle.networks.extra_tokens import add_extra_tokens
 
 DEPTH_SCALE = 1000.0
 """Depth in [0, 1] times this goes into the sinusoid; at 1 neighbouring slices would share one code (zero123.md 2)."""
@@ -19,6 +27,11 @@ class TwoPathUNet(DiffusionModelUNet):
     Args:
         readings_width: length of the readings' vector.
         depth_scale: what depth in [0, 1] is multiplied with before its sinusoidal code.
+        covariates_width: length of the covariates' vector, which enters the up path as the readings do; 0 for none.
+        transformer_norm_eps: epsilon of the norms that open the transformers, where it is not `norm_eps`. Published
+            checkpoints have 1e-6 there and 1e-5 elsewhere; MONAI's class takes one for all.
+        extra_tokens: whether the context may have more tokens than the film's one, see `ExtraTokenAttention`.
+        use_checkpoint: compute each block's activations again in the backward pass, to save memory.
         unet: arguments of `DiffusionModelUNet`.
 
     Source:
@@ -26,12 +39,31 @@ class TwoPathUNet(DiffusionModelUNet):
         section on conditioning: depth in the down path, radiographic features in the up path.
     """
 
-    def __init__(self, *, readings_width: int, depth_scale: float = DEPTH_SCALE, **unet: Any) -> None:
+    def __init__(
+        self,
+        *,
+        readings_width: int,
+        depth_scale: float = DEPTH_SCALE,
+        covariates_width: int = 0,
+        transformer_norm_eps: float | None = None,
+        extra_tokens: bool = False,
+        use_checkpoint: bool = False,
+        **unet: Any,
+    ) -> None:
         super().__init__(**unet)
         self.depth_scale = depth_scale
+        self.extra_tokens = extra_tokens
+        self.use_checkpoint = use_checkpoint
+        if transformer_norm_eps is not None:
+            for module in self.modules():
+                if isinstance(module, SpatialTransformer):
+                    module.norm.eps = transformer_norm_eps
+        if extra_tokens:
+            add_extra_tokens(self)
         base = self.block_out_channels[0]
         self.depth_head = _head(base, 4 * base)
         self.readings_head = _head(readings_width, 4 * base)
+        self.covariates_head = _head(covariates_width, 4 * base) if covariates_width else None
 
     def forward(  # type: ignore[override]
         self,
@@ -41,19 +73,29 @@ class TwoPathUNet(DiffusionModelUNet):
         *,
         depth: Tensor | None = None,
         readings: Tensor | None = None,
+        covariates: Tensor | None = None,
     ) -> Tensor:
         """Predict noise, latent or velocity, as the schedule asks.
 
         Args:
             x: noised latent beside the film's latent, (N, C, h, w).
             timesteps: (N,), on the schedule's scale.
-            context: tokens for cross-attention, (N, tokens, C).
+            context: tokens for cross-attention, (N, tokens, C), the film's first.
             depth: (N,) in [0, 1]; None leaves the down path unconditioned.
             readings: (N, readings_width); None leaves the up path unconditioned.
+            covariates: (N, covariates_width), as the readings.
 
         Returns:
             (N, out_channels, h, w).
+
+        Raises:
+            ValueError: on further tokens or covariates that the network was not built for.
         """
+        if context is not None and context.shape[1] > 1 and not self.extra_tokens:
+            raise ValueError(
+                f"`context` must be one token, got {context.shape[1]}; further ones need `extra_tokens`, since in the "
+                "softmax of the first they would change what it says."
+            )
         base = self.block_out_channels[0]
         time = self.time_embed(get_timestep_embedding(timesteps, base).to(x.dtype))
         down = up = time
@@ -61,18 +103,28 @@ class TwoPathUNet(DiffusionModelUNet):
             down = time + self.depth_head(get_timestep_embedding(depth * self.depth_scale, base).to(x.dtype))
         if readings is not None:
             up = time + self.readings_head(readings.to(x.dtype))
+        if covariates is not None:
+            if self.covariates_head is None:
+                raise ValueError("`covariates` need a network that was built with `covariates_width`.")
+            up = up + self.covariates_head(covariates.to(x.dtype))
 
         hidden = self.conv_in(x)
         skips = [hidden]
         for block in self.down_blocks:
-            hidden, outputs = block(hidden_states=hidden, temb=down, context=context)
+            hidden, outputs = self._run(block, hidden_states=hidden, temb=down, context=context)
             skips.extend(outputs)
-        hidden = self.middle_block(hidden_states=hidden, temb=down, context=context)
+        hidden = self._run(self.middle_block, hidden_states=hidden, temb=down, context=context)
         for block in self.up_blocks:
             count = len(block.resnets)
-            hidden = block(hidden_states=hidden, res_hidden_states_list=skips[-count:], temb=up, context=context)
+            states = {"hidden_states": hidden, "res_hidden_states_list": skips[-count:]}
+            hidden = self._run(block, **states, temb=up, context=context)
             skips = skips[:-count]
         return self.out(hidden)
+
+    def _run(self, block: nn.Module, **arguments: Any) -> Any:
+        if self.use_checkpoint and self.training:
+            return checkpoint(block, use_reentrant=False, **arguments)
+        return block(**arguments)
 
 
 def _head(width: int, embedding: int) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from monai.networks.nets import AutoencoderKL
@@ -13,7 +14,7 @@ from bundle.networks.conditioning import TwoPathUNet, freeze_one_token_attention
 from bundle.networks.film_encoder import FilmEncoder
 from bundle.readings import GradeTable
 from bundle.readings import grade_table as named_table
-from bundle.sampling import NoiseSchedule, slice_noise
+from bundle.sampling import NoiseSchedule, guided, slice_noise
 
 TEXT_BYTES = 512
 """Room for a text, such as what the weights were trained on, among the tensors of a weights file."""
@@ -43,6 +44,8 @@ class Denoiser(nn.Module):
         film_latent: Tensor,
         film: Tensor | None = None,
         context: Tensor | None = None,
+        covariates: Tensor | None = None,
+        withheld: Tensor | None = None,
     ) -> Tensor:
         """Predict what the schedule asks for, for N slices.
 
@@ -53,15 +56,23 @@ class Denoiser(nn.Module):
             readings: (N, readings_width).
             film_latent: (N, C, h, w).
             film: (N, 1, H, W), encoded to the context; or else
-            context: (N, 1, context_dim), encoded before: once a volume is enough.
+            context: (N, tokens, context_dim), encoded before: once a volume is enough.
+            covariates: (N, covariates_width), where the UNet was built for them.
+            withheld: (N,), true for items whose film, readings and covariates are to be unknown: zeros in their
+                place, for classifier-free guidance (Liu et al., "Zero-1-to-3", section 3.2, does so). Depth stays.
 
         Returns:
             (N, C, h, w).
         """
         if context is None:
             context = self.film_encoder(film)
+        if withheld is not None:
+            known = (~withheld.bool()).to(noisy)
+            film_latent, context = film_latent * known.view(-1, 1, 1, 1), context * known.view(-1, 1, 1)
+            readings = readings * known[:, None]
+            covariates = None if covariates is None else covariates * known[:, None]
         stacked = torch.cat([noisy, film_latent], dim=1)
-        return self.unet(stacked, time, context, depth=depth, readings=readings)
+        return self.unet(stacked, time, context, depth=depth, readings=readings, covariates=covariates)
 
 
 class FilmToVolume(nn.Module):
@@ -80,6 +91,8 @@ class FilmToVolume(nn.Module):
         slice_batch: how many slices go through the networks at once.
         noise_correlation: `shared`, `independent` or `correlated`, see `slice_noise`.
         noise_length_mm: length of `correlated`.
+        guidance_scale: how far the conditions are followed, see `guided`; other than 1 doubles the calls, and the
+            denoiser must have been trained with conditions withheld.
         scale_film_latent: whether the concatenated film latent is scaled as the slices' is (the paper's is not).
     """
 
@@ -103,6 +116,7 @@ class FilmToVolume(nn.Module):
         slice_batch: int = 50,
         noise_correlation: str = "shared",
         noise_length_mm: float = 6.0,
+        guidance_scale: float = 1.0,
         scale_film_latent: bool = True,
     ) -> None:
         super().__init__()
@@ -116,6 +130,7 @@ class FilmToVolume(nn.Module):
         self.slice_batch = slice_batch
         self.noise_correlation = noise_correlation
         self.noise_length_mm = noise_length_mm
+        self.guidance_scale = guidance_scale
         self.scale_film_latent = scale_film_latent
         self.register_buffer("scale_factor", torch.tensor(1.0))
         self.register_buffer("grid_description", _grid_tensor(self.grid))
@@ -128,6 +143,7 @@ class FilmToVolume(nn.Module):
         film: Tensor,
         readings: Tensor | None = None,
         *,
+        covariates: Tensor | None = None,
         slices: int | None = None,
         depths: Tensor | None = None,
         steps: int | None = None,
@@ -140,6 +156,7 @@ class FilmToVolume(nn.Module):
         Args:
             film: (B, 1, H, W) in [-1, 1], canonical right knees on the grid.
             readings: (B, readings_width); None means that nothing is known of any knee.
+            covariates: (B, covariates_width), of `bundle.covariates.encode`, where the UNet was built for them.
             slices: how many, evenly over the window; None means the grid's.
             depths: instead of `slices`, the depths to synthesise, (S,) in [0, 1].
             steps: sampling steps; None means `sampling_steps`.
@@ -165,14 +182,19 @@ class FilmToVolume(nn.Module):
         film_latent = self.encode_film(film)
         context = self.denoiser.film_encoder(film)
         channels, height, width = film_latent.shape[1:]
-        noise = slice_noise(
-            (channels, height, width),
-            positions_mm,
-            seed=seed,
-            sample=sample,
-            correlation=self.noise_correlation,
-            length_mm=self.noise_length_mm,
-        )
+
+        def draw(number: int) -> Tensor:
+            return slice_noise(
+                (channels, height, width),
+                positions_mm,
+                seed=seed,
+                sample=sample,
+                draw=number,
+                correlation=self.noise_correlation,
+                length_mm=self.noise_length_mm,
+            )
+
+        noise = draw(0)
         volumes = []
         for knee in range(film.shape[0]):
             images = []
@@ -184,12 +206,17 @@ class FilmToVolume(nn.Module):
                     "readings": readings[knee].expand(count, -1),
                     "film_latent": film_latent[knee].expand(count, -1, -1, -1),
                     "context": context[knee].expand(count, -1, -1),
+                    "covariates": None if covariates is None else covariates[knee].expand(count, -1),
                 }
-
-                def predict(latent: Tensor, time: Tensor, conditions: dict = conditions) -> Tensor:
-                    return self.denoiser(latent, time, **conditions)
-
-                latent = self.schedule.sample(predict, noise[part].to(film), steps=steps)
+                everything = torch.ones(count, dtype=torch.bool, device=film.device)
+                predict = guided(
+                    partial(self.denoiser, **conditions),
+                    partial(self.denoiser, **conditions, withheld=everything),
+                    scale=self.guidance_scale,
+                )
+                # a step's noise is drawn for the whole volume, so that batches of slices fit together
+                fresh = partial(_part_of, draw, part, film)
+                latent = self.schedule.sample(predict, noise[part].to(film), steps=steps, fresh=fresh)
                 images.append(self.decode(latent))
                 if progress:
                     progress(part.stop)
@@ -203,7 +230,10 @@ class FilmToVolume(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Images of scaled latents: (N, C, h, w) to (N, 1, H, W) in [-1, 1]."""
-        return self.autoencoder.decode(latent / self.scale_factor).clamp(-1.0, 1.0)
+        image = self.autoencoder.decode(latent / self.scale_factor)
+        # an autoencoder of colour images is given grey ones; what it decodes is nearly grey
+        image = image.mean(dim=1, keepdim=True) if image.shape[1] > 1 else image
+        return image.clamp(-1.0, 1.0)
 
     def provenance(self) -> str:
         """What the weights were trained on."""
@@ -232,6 +262,11 @@ class FilmToVolume(nn.Module):
                     f"`{name}` of the weights is {show(theirs)}, of the network {show(ours)}; "
                     "build the network with the weights' values."
                 )
+
+
+def _part_of(draw: Callable[[int], Tensor], part: slice, like: Tensor, step: int) -> Tensor:
+    """The noise that a sampler adds in a step, for a part of the slices; draw 0 is the start's."""
+    return draw(step + 1)[part].to(like)
 
 
 def grade_table_of(name: str, unet: TwoPathUNet, policy: str) -> GradeTable:

@@ -21,7 +21,7 @@ class Reconstruction(nn.Module):
         """Encode, sample, decode.
 
         Args:
-            image: (N, C, H, W) in [-1, 1].
+            image: (N, C, H, W) in [-1, 1]; a grey one where the autoencoder knows colours is repeated.
             noise: standard normal, shaped as the latent.
 
         Returns:

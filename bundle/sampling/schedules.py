@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
 import torch
 from monai.networks.schedulers import DDIMScheduler, RFlowScheduler
 from torch import Tensor
+
+from bundle.sampling.solvers import FreshNoise, ddim, dpm_solver, steps_over
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(noisy latent, time of each item) -> prediction."""
@@ -26,8 +28,8 @@ class NoiseSchedule(Protocol):
     def target(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """What the denoiser is to predict."""
 
-    def sample(self, predict: Predict, noise: Tensor, *, steps: int) -> Tensor:
-        """From noise to a clean latent in `steps` calls of `predict`."""
+    def sample(self, predict: Predict, noise: Tensor, *, steps: int, fresh: FreshNoise | None = None) -> Tensor:
+        """From noise to a clean latent in `steps` calls of `predict`; `fresh` gives noise to samplers that add it."""
 
 
 class FlowSchedule:
@@ -62,8 +64,8 @@ class FlowSchedule:
         """The velocity: it does not depend on time."""
         return clean - noise
 
-    def sample(self, predict: Predict, noise: Tensor, *, steps: int) -> Tensor:
-        """Euler's method on `steps` equal intervals.
+    def sample(self, predict: Predict, noise: Tensor, *, steps: int, fresh: FreshNoise | None = None) -> Tensor:
+        """Euler's method on `steps` equal intervals; it adds no noise.
 
         MONAI's own step rounds the next timestep down to a whole number, which 1000 / 6 is not.
         """
@@ -75,7 +77,7 @@ class FlowSchedule:
 
 
 class DiffusionSchedule:
-    """Variance-preserving diffusion over MONAI's alphas, sampled by DDIM on a list of timesteps of our own.
+    """Variance-preserving diffusion over MONAI's alphas, sampled on a list of timesteps of our own.
 
     MONAI's `set_timesteps` and `step` disagree about the previous timestep at few steps (decision 004), so its
     class gives the alphas and the arithmetic of training alone.
@@ -85,9 +87,19 @@ class DiffusionSchedule:
         beta_start: first beta of the square-root-linear schedule.
         beta_end: last beta.
         prediction_type: `epsilon` (the paper), `v_prediction` or `sample`.
+        solver: `ddim` (the paper) or `dpm_solver`.
+        spacing: of `SPACINGS`: `trailing` starts at pure noise; `leading` is the rule of latent diffusion's code, its
+            last step ending at the first alpha-bar; `log_snr` is even in the log of the signal-to-noise ratio, best
+            with few steps of `dpm_solver` (zero123.md 4).
+        eta: of `ddim`: 0 is deterministic, 1 ancestral.
+        zero_terminal_snr: shift and scale the alphas so that the last timestep is pure noise.
+
+    Raises:
+        ValueError: on an unknown choice, or one that cannot go with another.
 
     Source:
-        Song, Meng, Ermon, "Denoising Diffusion Implicit Models", ICLR 2021, Eq. 12 with eta 0; the paper's Eq. 9.
+        Song, Meng, Ermon, "Denoising Diffusion Implicit Models", ICLR 2021; the paper's Eq. 9. Zero terminal SNR:
+        Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024, algorithm 1.
     """
 
     def __init__(
@@ -97,7 +109,22 @@ class DiffusionSchedule:
         beta_start: float = 0.00085,
         beta_end: float = 0.012,
         prediction_type: str = "epsilon",
+        solver: str = "ddim",
+        spacing: str = "trailing",
+        eta: float = 0.0,
+        zero_terminal_snr: bool = False,
     ) -> None:
+        _check_choice("solver", solver, SOLVERS)
+        _check_choice("spacing", spacing, SPACINGS)
+        if not 0 <= eta <= 1 or (eta and solver != "ddim"):
+            raise ValueError(f"`eta` must lie in [0, 1], and be 0 unless `solver` is `ddim`; got {eta}.")
+        if zero_terminal_snr and prediction_type == "epsilon":
+            raise ValueError(
+                "`zero_terminal_snr` needs `prediction_type` v_prediction or sample: in pure noise, the noise says "
+                "nothing of the latent."
+            )
+        if zero_terminal_snr and (solver == "dpm_solver" or spacing == "log_snr"):
+            raise ValueError("`zero_terminal_snr` goes with `ddim` alone: the log of a ratio of zero is infinite.")
         self.scheduler = DDIMScheduler(
             num_train_timesteps,
             schedule="scaled_linear_beta",
@@ -106,8 +133,11 @@ class DiffusionSchedule:
             prediction_type=prediction_type,
             clip_sample=False,
         )
+        if zero_terminal_snr:
+            self.scheduler.alphas_cumprod = _zero_terminal(self.scheduler.alphas_cumprod)
         self.num_train_timesteps = num_train_timesteps
         self.prediction_type = prediction_type
+        self.solver, self.spacing, self.eta = solver, spacing, eta
 
     def draw_time(self, rng: np.random.Generator) -> float:
         """A uniform whole timestep."""
@@ -126,27 +156,81 @@ class DiffusionSchedule:
         return self.scheduler.get_velocity(clean, noise, time.long())
 
     def timesteps(self, steps: int) -> list[int]:
-        """`steps` timesteps from T - 1 downwards, evenly spaced ("trailing": the first is pure noise)."""
+        """`steps` falling timesteps; `log_snr` gives fewer where two would be the same."""
         if check_steps(steps) > self.num_train_timesteps:
             raise ValueError(f"`steps` must be at most {self.num_train_timesteps}, got {steps}.")
-        return [round(self.num_train_timesteps * (1 - step / steps)) - 1 for step in range(steps)]
+        return SPACINGS[self.spacing](self.scheduler.alphas_cumprod, steps)
 
-    def sample(self, predict: Predict, noise: Tensor, *, steps: int) -> Tensor:
-        """DDIM with eta 0; the last step ends at alpha-bar 1."""
+    def sample(self, predict: Predict, noise: Tensor, *, steps: int, fresh: FreshNoise | None = None) -> Tensor:
+        """From noise to a clean latent.
+
+        Args:
+            predict: the denoiser.
+            noise: (N, C, h, w).
+            steps: calls of `predict`.
+            fresh: number of the step to standard normal noise of `noise`'s shape; `eta` above 0 needs it.
+
+        Returns:
+            (N, C, h, w).
+        """
+        if self.eta and fresh is None:
+            raise ValueError("`fresh` must give each step's noise where `eta` is above 0, got None.")
         alphas = self.scheduler.alphas_cumprod.to(noise)
-        latent, times = noise, self.timesteps(steps)
-        for time, after in zip(times, [*times[1:], None], strict=True):
+        last = alphas[0] if self.spacing == "leading" else alphas.new_tensor(1.0)
+        way = steps_over(alphas, self.timesteps(steps), last=last)
+
+        def estimate(latent: Tensor, time: int) -> tuple[Tensor, Tensor]:
             prediction = predict(latent, noise.new_full((noise.shape[0],), float(time)))
-            signal, sigma = alphas[time].sqrt(), (1 - alphas[time]).sqrt()
-            if self.prediction_type == "epsilon":
-                clean, epsilon = (latent - sigma * prediction) / signal, prediction
-            elif self.prediction_type == "sample":
-                clean, epsilon = prediction, (latent - signal * prediction) / sigma
-            else:
-                clean, epsilon = signal * latent - sigma * prediction, signal * prediction + sigma * latent
-            ahead = alphas.new_tensor(1.0) if after is None else alphas[after]
-            latent = ahead.sqrt() * clean + (1 - ahead).sqrt() * epsilon
-        return latent
+            return self.estimate(latent, prediction, alphas[time])
+
+        if self.solver == "dpm_solver":
+            return dpm_solver(estimate, noise, way)
+        return ddim(estimate, noise, way, eta=self.eta, fresh=fresh)
+
+    def estimate(self, latent: Tensor, prediction: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean latent and noise that a prediction speaks of, at alpha-bar `alpha`."""
+        signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
+        if self.prediction_type == "epsilon":
+            return (latent - sigma * prediction) / signal, prediction
+        if self.prediction_type == "sample":
+            return prediction, (latent - signal * prediction) / sigma
+        return signal * latent - sigma * prediction, signal * prediction + sigma * latent
+
+
+def _trailing(alphas: Tensor, steps: int) -> list[int]:
+    return [round(len(alphas) * (1 - step / steps)) - 1 for step in range(steps)]
+
+
+def _leading(alphas: Tensor, steps: int) -> list[int]:
+    apart = len(alphas) // steps
+    # ldm adds 1 to each; where every timestep is taken, the last would leave the schedule
+    return [min(1 + step * apart, len(alphas) - 1) for step in range(steps)][::-1]
+
+
+def _log_snr(alphas: Tensor, steps: int) -> list[int]:
+    ratio = (alphas / (1 - alphas)).double().log()
+    wanted = torch.linspace(float(ratio[-1]), float(ratio[0]), steps + 1, dtype=torch.float64)[:-1]
+    nearest = (ratio[None] - wanted[:, None]).abs().argmin(dim=1)
+    return sorted(set(nearest.tolist()), reverse=True)
+
+
+SOLVERS = ("ddim", "dpm_solver")
+SPACINGS: dict[str, Callable[[Tensor, int], list[int]]] = {
+    "trailing": _trailing,
+    "leading": _leading,
+    "log_snr": _log_snr,
+}
+
+
+def _zero_terminal(alphas: Tensor) -> Tensor:
+    signal = alphas.double().sqrt()
+    signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    return signal.square().to(alphas)
+
+
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
 
 
 def check_steps(steps: int) -> int:
@@ -156,6 +240,10 @@ def check_steps(steps: int) -> int:
     return steps
 
 
-def seeded_noise(shape: tuple[int, ...], *, seed: int, sample: int) -> Tensor:
-    """Standard normal noise that depends on nothing but its arguments; numpy's, since torch's may change."""
-    return torch.from_numpy(np.random.default_rng([seed, sample]).standard_normal(shape, dtype=np.float32))
+def seeded_noise(shape: tuple[int, ...], *, seed: int, sample: int, draw: int = 0) -> Tensor:
+    """Standard normal noise that depends on nothing but its arguments; numpy's, since torch's may change.
+
+    `draw` counts the noises of one sample: 0 is where it starts, the others are added on the way.
+    """
+    key = [seed, sample, draw] if draw else [seed, sample]
+    return torch.from_numpy(np.random.default_rng(key).standard_normal(shape, dtype=np.float32))

@@ -17,6 +17,7 @@ def slice_noise(
     *,
     seed: int,
     sample: int = 0,
+    draw: int = 0,
     correlation: str = "shared",
     length_mm: float = 6.0,
 ) -> Tensor:
@@ -27,6 +28,7 @@ def slice_noise(
         depths_mm: (S,) positions of the slices, mm.
         seed: seed; the same gives the same noise on any machine.
         sample: index of the sample; another index is another noise.
+        draw: number of the noise within the sample, see `seeded_noise`.
         correlation: `shared` (the paper's Algorithm 2), `independent`, or `correlated`: a Gaussian process over
             depth with a squared-exponential kernel.
         length_mm: the kernel's length.
@@ -39,10 +41,10 @@ def slice_noise(
     """
     count = len(depths_mm)
     if correlation == "shared":
-        return seeded_noise(shape, seed=seed, sample=sample).expand(count, *shape)
+        return seeded_noise(shape, seed=seed, sample=sample, draw=draw).expand(count, *shape)
     if correlation not in CORRELATIONS:
         raise ValueError(f"`correlation` must be one of {', '.join(CORRELATIONS)}, got {correlation!r}.")
-    noise = seeded_noise((count, *shape), seed=seed, sample=sample)
+    noise = seeded_noise((count, *shape), seed=seed, sample=sample, draw=draw)
     if correlation == "independent":
         return noise
     if length_mm <= 0:

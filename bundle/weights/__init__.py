@@ -1,5 +1,16 @@
-"""Weights in files."""
+"""Weights in files: our own, and those imported from elsewhere."""
 
 from bundle.weights.files import load_weights, read_weights, save_weights, weights_hash
+from bundle.weights.importing import KINDS, import_weights
+from bundle.weights.pretrained import load_parts, load_pretrained
 
-__all__ = ["load_weights", "read_weights", "save_weights", "weights_hash"]
+__all__ = [
+    "KINDS",
+    "import_weights",
+    "load_parts",
+    "load_pretrained",
+    "load_weights",
+    "read_weights",
+    "save_weights",
+    "weights_hash",
+]

@@ -34,11 +34,19 @@ def save_weights(
     parameters = {name for name, _ in network.named_parameters()}
     state = {name: value.half() if name in parameters else value for name, value in state.items()}
     state["trained_on"] = text_tensor(trained_on)
+    return write_whole(state, path)
+
+
+def write_whole(state: dict[str, Tensor], path: str | Path) -> Path:
+    """Write tensors to a file that is complete or absent; its folder is made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    try:
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -6,6 +6,7 @@ from monai.networks.nets import DiffusionModelUNet
 
 from bundle.networks import TwoPathUNet
 from bundle.networks.generator import text_of, text_tensor
+from bundle.sampling import DiffusionSchedule
 
 UNET = {
     "spatial_dims": 2,
@@ -145,3 +146,116 @@ def test_text_survives_a_tensor():
     assert text_of(text_tensor("synthetic-phantom; KL 0 to 4 é")) == "synthetic-phantom; KL 0 to 4 é"
     with pytest.raises(ValueError, match="bytes"):
         text_tensor("x" * 513)
+
+
+def test_gradients_reach_depth_through_the_down_path_and_readings_through_the_up_path_alone():
+    """Cut one path's embedding off from its block: the other condition's head must keep its gradient, bit for bit."""
+    torch.manual_seed(0)
+    unet = TwoPathUNet(readings_width=5, covariates_width=3, **UNET)
+    set_zero_layers(unet)
+    x, time, context = unet_inputs()
+
+    def gradients(cut):
+        def detach(_module, _inputs, arguments):
+            return _inputs, {**arguments, "temb": arguments["temb"].detach()}
+
+        hooks = [block.register_forward_pre_hook(detach, with_kwargs=True) for block in cut]
+        conditions = {"depth": torch.tensor([0.1, 0.9]), "readings": torch.ones(2, 5), "covariates": torch.ones(2, 3)}
+        heads = {name: getattr(unet, f"{name}_head")[-1].weight for name in conditions}
+        output = unet(x, time, context, **conditions).square().sum()
+        found = torch.autograd.grad(output, list(heads.values()), allow_unused=True)
+        for hook in hooks:
+            hook.remove()
+        return dict(zip(heads, found, strict=True))
+
+    whole = gradients([])
+    without_down = gradients([*unet.down_blocks, unet.middle_block])
+    without_up = gradients(unet.up_blocks)
+    assert all(gradient.abs().max() > 0 for gradient in whole.values())
+    assert without_down["depth"] is None
+    assert without_up["readings"] is None
+    assert without_up["covariates"] is None
+    assert without_up["depth"].abs().max() > 0
+    assert torch.equal(without_down["readings"], whole["readings"])
+    assert torch.equal(without_down["covariates"], whole["covariates"])
+
+
+def test_further_tokens_change_nothing_at_first_and_learn():
+    torch.manual_seed(0)
+    unet = TwoPathUNet(readings_width=5, extra_tokens=True, **UNET)
+    for name, parameter in unet.named_parameters():
+        if not parameter.abs().max() and ".extra." not in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    x, time, context = unet_inputs()
+    more = torch.cat([context, torch.randn(2, 3, 16)], dim=1)
+    assert torch.equal(unet(x, time, context), unet(x, time, more))
+    unet(x, time, more).square().sum().backward()
+    branches = [p for name, p in unet.named_parameters() if name.endswith("extra.out_proj.weight")]
+    assert branches
+    assert all(branch.grad.abs().max() > 0 for branch in branches)
+    torch.nn.init.normal_(branches[-1], std=0.1)
+    assert not torch.allclose(unet(x, time, context), unet(x, time, more))
+
+
+def test_further_tokens_and_covariates_that_a_network_does_not_know_are_refused():
+    unet = TwoPathUNet(readings_width=5, **UNET)
+    x, time, context = unet_inputs()
+    with pytest.raises(ValueError, match="extra_tokens"):
+        unet(x, time, context.repeat(1, 2, 1))
+    with pytest.raises(ValueError, match="covariates_width"):
+        unet(x, time, context, covariates=torch.ones(2, 3))
+
+
+def test_recomputed_activations_give_the_same_gradients():
+    torch.manual_seed(0)
+    plain = TwoPathUNet(readings_width=5, **UNET)
+    set_zero_layers(plain)
+    saving = TwoPathUNet(readings_width=5, use_checkpoint=True, **UNET)
+    saving.load_state_dict(plain.state_dict())
+    x, time, context = unet_inputs()
+    for unet in (plain, saving):
+        unet(x, time, context, depth=torch.tensor([0.1, 0.9])).square().sum().backward()
+    for (name, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+
+
+def test_withheld_conditions_change_nothing_and_depth_still_does(small_network):
+    denoiser = small_network.denoiser
+    generator = torch.Generator().manual_seed(3)
+    noisy, first, second = (torch.randn(2, 4, 4, 4, generator=generator) for _ in range(3))
+    time, withheld = torch.tensor([100.0, 500.0]), torch.tensor([True, False])
+
+    def predict(film_latent, film, readings, depth):
+        conditions = {"film_latent": film_latent, "film": film, "readings": readings, "depth": depth}
+        return denoiser(noisy, time, **conditions, withheld=withheld)
+
+    depth = torch.tensor([0.2, 0.8])
+    one = predict(first, torch.full((2, 1, 16, 16), -0.5), torch.eye(66)[:2], depth)
+    two = predict(second, torch.rand(2, 1, 16, 16), torch.eye(66)[2:4], depth)
+    assert torch.equal(one[0], two[0])
+    assert not torch.allclose(one[1], two[1])
+    assert not torch.allclose(one[0], predict(first, torch.zeros(2, 1, 16, 16), torch.eye(66)[:2], depth.flip(0))[0])
+
+
+def test_guidance_moves_the_volume_away_from_the_unconditional_one(small_network):
+    film = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16)
+    plain = small_network(film)
+    small_network.guidance_scale = 3.0
+    guided = small_network(film)
+    small_network.guidance_scale = 0.0
+    unconditional = small_network(film)
+    assert not torch.allclose(plain, guided, atol=1e-3)
+    assert torch.equal(unconditional, small_network(film.flip(-1))), "at scale 0 the film says nothing"
+
+
+def test_ancestral_volumes_do_not_depend_on_the_slice_batch(small_network):
+    small_network.schedule = DiffusionSchedule(num_train_timesteps=1000, eta=1.0, prediction_type="v_prediction")
+    film = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16)
+    for correlation in ("shared", "independent", "correlated"):
+        small_network.noise_correlation = correlation
+        small_network.slice_batch = 6
+        whole = small_network(film, seed=5)
+        small_network.slice_batch = 2
+        torch.testing.assert_close(small_network(film, seed=5), whole, atol=1e-4, rtol=0)
+        assert not torch.allclose(small_network(film, seed=6), whole)
