@@ -178,6 +178,7 @@ def test_redraw_changes_what_it_names(person):
         assert same(redraw(knee, person.knees["R"], [name]), person.knees["R"]), name
 
 
+@pytest.mark.slow
 def test_oracle_leads_every_guess_from_the_film():
     """At 32 pixels and with 16 people to learn from; docs/phantom.md has the bounds at 128."""
     found = bounds(seed=4200, train=16, tests=range(5000, 5003), samples=3, size=32)
