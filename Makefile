@@ -40,6 +40,12 @@ weights: data/weights/dataset.json  ## Train the shipped weights from nothing (1
 	mv models/model.pt.part models/model.pt
 	@echo "Weights: $(CURDIR)/models/model.pt"
 
+knee-finder: env  ## Train the knee finder (half an hour on 2 cores; goes on from its last epoch)
+	$(bundle) training --config_file configs/train_knee_finder.json
+	cp runs/knee_finder/knee_finder.pt models/knee_finder.pt.part
+	mv models/knee_finder.pt.part models/knee_finder.pt
+	@echo "Knee finder: $(CURDIR)/models/knee_finder.pt"
+
 ##@ Develop
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
 	$(python) -m pytest -m "not slow and not gpu"
@@ -82,4 +88,4 @@ eval/schema.json: tests/data/meta_schema_20240725.json
 	@mkdir -p eval
 	@cp tests/data/meta_schema_20240725.json eval/schema.json
 
-.PHONY: demo data weights test test-real lint lock clean help env env-dev
+.PHONY: demo data weights knee-finder test test-real lint lock clean help env env-dev

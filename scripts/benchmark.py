@@ -25,6 +25,7 @@ from bundle.phantom.mri import SIZES, render_labels, render_mri
 from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import solve_pose
 
+FINDER = Path(__file__).resolve().parents[1] / "models" / "knee_finder.pt"
 _STAGES = {
     "read the series": ("oai_dicom", "read_mr_series"),
     "read the film": ("film_files", "read_film"),
@@ -111,7 +112,7 @@ def measure_prepare(knees: int, seed: int, size: int) -> None:
         make_cohort(oai, Recipe(seed), participants=knees)
         profile = cProfile.Profile()
         began = time.perf_counter()
-        report = profile.runcall(prepare, oai, out, Options(image_size=size), workers=1, say=lambda _: None)
+        report = profile.runcall(prepare, oai, out, Options(image_size=size), workers=1, finder=FINDER, say=lambda _: None)
         seconds = time.perf_counter() - began
     done = report["counts"]["prepared"]
     # Rows of (file, line, function): (calls, primitive calls, own seconds, seconds with callees, callers).

@@ -15,6 +15,7 @@ from bundle.data.oai_index import MR_SERIES
 from bundle.data.prepare import Options, prepare
 from bundle.readings import MISSING_POLICIES
 
+FINDER = Path(__file__).resolve().parents[1] / "models" / "knee_finder.pt"
 FILES = ("dataset.json", "report.json", "report.html", "rejected.csv")
 
 
@@ -78,7 +79,7 @@ def main() -> int:
             missing=arguments.missing,
             series=arguments.series,
         )
-        files = {"pairs": arguments.pairs, "boxes": arguments.boxes, "workers": arguments.workers}
+        files = {"pairs": arguments.pairs, "boxes": arguments.boxes, "finder": FINDER, "workers": arguments.workers}
         if arguments.dry_run:
             found = dry_run(arguments.oai, options, **files)
             describe(found)

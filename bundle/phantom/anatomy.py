@@ -26,6 +26,8 @@ _JOINT_SPACE_SD = (0.55, 0.35, 0.35, 0.2)
 _OSTEOPHYTE_MM = (0.0, 2.2, 4.2, 7.0)
 OSTEOPHYTE_SITES = ("FM", "FL", "TM", "TL")
 _WARP_MODES = 5
+_ONE_FRAME = 0.9
+"""Correlation of the two shins' lean at the film; a design value."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,7 @@ def draw_knee(
         fat=float(fat),
         girth=float(np.exp(0.03 * latent(11))),
         vessel_shift=(2.5 * float(rng.normal()), 1.5 * float(rng.normal())),
-        film_pose=_film_pose(stream(seed, index, f"film_pose_{side}", draw), world),
+        film_pose=_film_pose({name: stream(seed, index, f"film_pose_{name}", draw) for name in SIDES}, side, world),
         mri_pose=_mri_pose(stream(seed, index, f"mri_pose_{side}", draw), world),
     )
 
@@ -332,13 +334,17 @@ def _draw_crystals(rng: np.random.Generator, readings: Mapping[str, int]) -> dic
     return crystals
 
 
-def _film_pose(rng: np.random.Generator, world: World) -> KneePose:
+def _film_pose(rngs: Mapping[str, np.random.Generator], side: str, world: World) -> KneePose:
     """Standing, fixed flexion: knee and thigh against the frame, so that the shin leans forward about 17 degrees.
 
     Then a plateau that slopes back by 7 degrees lies along the beam, 10 degrees caudal; what remains of that tilt,
-    3 degrees SD, is what makes measured joint space noisy (phantom.md 3.2).
+    3 degrees SD, is what makes measured joint space noisy (phantom.md 3.2). Both legs stand against one frame, so the
+    left shin leans much as the right one does.
     """
-    tilt, flexion, rotation, abduction, lateral, up = np.clip(rng.normal(size=6), -2, 2)
+    draws = {name: np.clip(rng.normal(size=6), -2, 2) for name, rng in rngs.items()}
+    tilt, flexion, rotation, abduction, lateral, up = draws[side]
+    if side == "L":
+        tilt = _ONE_FRAME * draws["R"][0] + np.sqrt(1 - _ONE_FRAME**2) * tilt
     return KneePose(
         tibia_tilt=_normal(world.film_tilt_deg, tilt),
         flexion=_normal(world.film_flexion_deg, flexion),

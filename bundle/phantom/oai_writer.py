@@ -80,17 +80,9 @@ def _film_of(person: Person, series: Series, film: np.ndarray, spacing_mm: float
     if series.side != "B" and len(clutter.sides) > 1:
         middle = film.shape[1] // 2
         film = film[:, :middle] if series.side == "R" else film[:, middle:]
-    dataset = _film_dataset(person, series, film, spacing_mm)
+    dataset = _film_dataset(person, series, film, spacing_mm, clutter)
     if series.side != "B":
         setattr(dataset, "ImageLaterality" if dataset.Modality == "DX" else "Laterality", series.side)
-    if clutter.label:
-        dataset.BurnedInAnnotation = "YES"
-    if clutter.view == "LL":
-        dataset.ViewPosition, dataset.PatientOrientation = "LL", ["A", "F"]
-        if dataset.Modality == "DX":
-            modifiers = dataset.ViewCodeSequence[0].ViewModifierCodeSequence
-            dataset.ViewCodeSequence = [_code("399260004", "SCT", "medio-lateral")]
-            dataset.ViewCodeSequence[0].ViewModifierCodeSequence = modifiers
     return dataset
 
 
