@@ -152,7 +152,7 @@ def test_left_knee_is_the_mirror_of_a_right_one(monkeypatch):
     person = sample_person(77, 25)
     right, _ = render_mri(person, "R", size=64)
     mirrored = replace(person, knees={"L": replace(person.knees["R"], side="L")})
-    monkeypatch.setattr(mri, "stream", lambda seed, index, purpose: stream(seed, index, purpose[:-1] + "R"))
+    monkeypatch.setattr(mri, "stream", lambda seed, index, purpose, draw: stream(seed, index, purpose[:-1] + "R", draw))
     left, _ = render_mri(mirrored, "L", size=64)
     np.testing.assert_array_equal(left, right[:, :, ::-1])
 
@@ -162,9 +162,9 @@ def test_film_and_mri_share_no_random_stream(monkeypatch):
     person = sample_person(77, 25)
     for name, module in (("film", film), ("mri", mri)):
 
-        def spy(seed: int, index: int, purpose: str, name: str = name) -> np.random.Generator:
+        def spy(seed: int, index: int, purpose: str, draw: int = 0, *, name: str = name) -> np.random.Generator:
             used[name].add(purpose)
-            return stream(seed, index, purpose)
+            return stream(seed, index, purpose, draw)
 
         monkeypatch.setattr(module, "stream", spy)
     render_film(person, spacing_mm=1.6)

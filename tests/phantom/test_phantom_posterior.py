@@ -72,8 +72,8 @@ def test_mri_of_another_draw_has_other_texture_and_noise_of_the_same_knee():
     person = sample_person(1, 2)
     own, other = (render_mri(one, "R", size=64)[0] for one in (person, replace(person, draw=1)))
     assert 0.9 < np.corrcoef(own.ravel(), other.ravel())[0, 1] < 0.99
-    # Air: nothing but noise, so two draws share nothing.
-    assert abs(np.corrcoef(own[30:50, :2, :2].ravel(), other[30:50, :2, :2].ravel())[0, 1]) < 0.1
+    # Air, 384 voxels in a corner of the foremost slices: noise alone, so two draws share nothing (SD 0.05).
+    assert abs(np.corrcoef(own[-6:, :8, :8].ravel(), other[-6:, :8, :8].ravel())[0, 1]) < 0.2
 
 
 @pytest.mark.parametrize("wrong", [{"given": "readings"}, {"k": 0}, {"side": "B"}])
