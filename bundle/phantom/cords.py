@@ -137,7 +137,7 @@ def _superficial_veins(posed: Posed, limb: Limb) -> Iterator[Structure]:
     courses = {
         "great saphenous vein": (
             1.6,
-            (("thigh", 110, 150), ("thigh", 30, 152), ("calf", -30, 160), ("calf", -110, 172)),
+            (("thigh", 110, 150), ("thigh", 30, 152), ("thigh", 4, 155), ("calf", -30, 160), ("calf", -110, 172)),
         ),
         "small saphenous vein": (1.3, (("calf", -22, 84), ("calf", -60, 82), ("calf", -110, 84))),
         "anterior accessory vein": (1.0, (("thigh", 110, 215), ("thigh", 60, 196), ("thigh", 30, 176))),

@@ -167,7 +167,10 @@ class Limb:
         return distance
 
     def distances(self, thigh: Points, calf: Points, kneecap: Points) -> tuple[Tensor, Tensor]:
-        """Distance to skin and to fascia, for the same points in the femur's, tibia's and patella's frames."""
+        """Distance to skin and to fascia, for the same points in the femur's, tibia's and patella's frames.
+
+        The second axis of the points is that of a slab's rows, so z rises or falls along it.
+        """
         s = self._posed.knee.scale
         over = ellipsoid(*kneecap, (0.0, 4.0, -2.0), (26 * s, 22 * s, 30 * s))
         skin = smooth_union(self._limb(self._skin, thigh, calf), over - 3.5, 10.0)

@@ -20,7 +20,7 @@ def posed() -> Posed:
 
 
 def distances(posed: Posed, points: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """To skin and fascia, of points (n, 3) of the scan frame."""
+    """To skin and fascia, of points (n, 3) of the scan frame in ascending z, as a scan's rows are."""
     frames = []
     for frame in (posed.femur, posed.tibia, posed.patella):
         local = torch.tensor(frame.into(points), dtype=torch.float32)
@@ -37,6 +37,7 @@ def test_superficial_veins_run_between_fascia_and_skin_of_a_lean_limb(posed):
         box = np.array([vein.box.x, vein.box.y, vein.box.z]).T
         points = rng.uniform(box[0], box[1], size=(40_000, 3))
         points = points[np.abs(points[:, 2]) < 80]
+        points = points[np.argsort(points[:, 2])]
         inside = vein.distance(tuple(torch.tensor(points[:, axis], dtype=torch.float32) for axis in range(3))) < 0
         assert int(inside.sum()) > 5
         skin, _ = distances(posed, points[inside.numpy()])
