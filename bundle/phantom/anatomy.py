@@ -20,9 +20,10 @@ from bundle.readings import grade_table
 COMPARTMENTS = ("medial", "lateral")
 MALE_SCALE = 1.115
 """Men's bones against women's (JOSR 2021, s13018-021-02708-8: 74.9 / 67.3 and 76.0 / 67.3 mm)."""
-_JOINT_SPACE_MM = {"medial": (4.9, 3.7, 2.2, 0.45), "lateral": (6.2, 4.6, 2.8, 0.7)}
+_JOINT_SPACE_MM = {"medial": (4.9, 3.7, 2.2, 0.9), "lateral": (6.2, 4.6, 2.8, 0.9)}
 _JOINT_SPACE_SD = (0.55, 0.35, 0.35, 0.2)
-"""Film joint space by narrowing grade (phantom.md 3.3), clipped at 1.4 SD so that grades stay in order."""
+"""Film joint space by narrowing grade, clipped at 1.4 SD so that grades stay in order; grade 3 is the middle of what
+OARSI's atlas calls so (a loss of 67 to 100 %). Bone on bone would leave no edge for a measurement to stand on."""
 _OSTEOPHYTE_MM = (0.0, 2.2, 4.2, 7.0)
 OSTEOPHYTE_SITES = ("FM", "FL", "TM", "TL")
 _WARP_MODES = 5
@@ -234,7 +235,7 @@ def draw_knee(
     for compartment, letter in zip(COMPARTMENTS, "ML", strict=True):
         grade = readings[f"XRJS{letter}"]
         width = _JOINT_SPACE_MM[compartment][grade] + _JOINT_SPACE_SD[grade] * float(np.clip(rng.normal(), -1.4, 1.4))
-        film[compartment] = float(max(width * (grown if grade < 3 else 1.0), 0.3))
+        film[compartment] = width * (grown if grade < 3 else 1.0)
         mri[compartment] = film[compartment] * 1.04 + 0.10 + 0.06 * abs(float(rng.normal()))
         depth, along = float(np.clip(rng.normal(), -1.5, 1.5)), float(np.clip(rng.normal(2, 6), -8, 12))
         level = readings[f"XRATT{letter}"]
