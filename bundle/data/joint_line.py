@@ -38,7 +38,8 @@ class Knee:
 
     Args:
         row_mm, column_mm: joint centre, from the centre of the film's first pixel, at the detector.
-        confidence: contrast of the joint line against bone; above 1 on most knees, below 0.5 on most other pictures.
+        confidence: of the network, the probability of its least certain landmark; of image analysis, contrast of the
+            joint line against bone, above 1 on most knees and below 0.5 on most other pictures.
     """
 
     row_mm: float

@@ -21,15 +21,14 @@ from bundle.transforms import apply_weights, axis_weights
 
 CONFIDENCE = "knee_confidence"
 """Entry of a cut film's meta: how sure the finder was; 1 for a film that was cut before."""
-_NOT_RULED_OUT = 0.1
-"""Probability that the network must leave to a place that image analysis found."""
 
 
 def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> Knee:
     """Find the joint centre of one knee.
 
-    The network's answer counts where it is sure and its landmarks fit a knee. Else image analysis is asked, whose
-    answer counts where the network does not rule it out.
+    The network's answer counts where it is sure and its landmarks fit a knee. Where it is unsure of some of them, as on
+    a film that ends close below the joint, image analysis is asked; if both see the joint centre within a
+    centimetre, the network's counts. Sure landmarks that fit no upright knee are refused.
 
     Args:
         film: (1, H, W, 1), ILA axes, bright where bone is.
@@ -49,18 +48,19 @@ def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> 
     found = maps.knee(side)
     if found is not None:
         return found
-    try:
-        guess = find_joint(film, side)
-    except ValueError:
-        guess = None
-    if guess is None or maps.near(guess, side) < _NOT_RULED_OUT:
+    if maps.sure(side) < CONFIDENT:
+        try:
+            found = maps.near(find_joint(film, side), side)
+        except ValueError:
+            found = None
+    if found is None:
         other = "L" if side == "R" else "R"
         shown = f"; it shows a knee of side {other}" if maps.knee(other) is not None else ""
         raise ValueError(
             f"film {name}: no knee joint found for side {side}{shown}; is it an upright PA film of the knee with the "
             "right side and spacing?"
         )
-    return guess
+    return found
 
 
 @cache

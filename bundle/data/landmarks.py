@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bundle.data.finder_view import VIEW_MM, FinderView
 from bundle.data.joint_line import Knee, pixel_edges
-from bundle.networks.knee_finder import IMPLANT, LANDMARKS, MAPS, KneeFinder, find_peaks, log_probabilities
+from bundle.networks.knee_finder import IMPLANT, LANDMARKS, MAPS, KneeFinder, find_peaks
 
 CONFIDENT = 0.5
 PLATEAU_WIDTHS_MM = (50.0, 110.0)
@@ -27,23 +27,20 @@ class LandmarkMaps:
     """What the finder says of one film.
 
     Args:
-        probabilities: (M, h, w) of `networks.knee_finder.MAPS`.
-        points_mm: (M, 2) row and column of each peak, from the centre of the film's first pixel, detector mm.
+        points_mm: (M, 2) row and column of the peak of each of `networks.knee_finder.MAPS`, from the centre of the
+            film's first pixel, detector mm.
         confidence: (M,) probability near each peak.
-        origin_mm: row and column of the view's first pixel, in the same millimetres.
     """
 
-    probabilities: Tensor
     points_mm: Tensor
     confidence: Tensor
-    origin_mm: tuple[float, float]
 
     @classmethod
     @torch.no_grad()
     def of(cls, film: MetaTensor, finder: KneeFinder) -> LandmarkMaps:
         """Look at a film, (1, H, W, 1) in ILA axes."""
         view = FinderView()(film)
-        scores = finder(view.as_tensor()[None])
+        scores = finder.look(view.as_tensor()[None])
         peaks = find_peaks(scores)
         extents = [count * edge for count, edge in zip(film.shape[1:3], pixel_edges(film), strict=True)]
         # The view is centred on the film, whose first pixel's centre is the origin.
@@ -51,9 +48,7 @@ class LandmarkMaps:
             (extent - count * VIEW_MM + VIEW_MM - edge) / 2
             for extent, count, edge in zip(extents, view.shape[1:], pixel_edges(film), strict=True)
         )
-        probabilities = log_probabilities(scores)[0, :, :-1].exp().unflatten(1, tuple(view.shape[1:]))
-        points = peaks.points[0] * VIEW_MM + torch.tensor(origin)
-        return cls(probabilities, points, peaks.confidence[0], origin)
+        return cls(peaks.points[0] * VIEW_MM + torch.tensor(origin), peaks.confidence[0])
 
     def implant(self, side: str) -> float:
         """Probability that the knee of a side has been replaced."""
@@ -69,10 +64,13 @@ class LandmarkMaps:
         (top, left), (bottom, right) = points["femur_shaft"], points["tibia_shaft"]
         return math.degrees(math.atan2(left - right, bottom - top))
 
+    def sure(self, side: str) -> float:
+        """Confidence of the least certain landmark."""
+        return float(min(self.confidence[MAPS.index((side, name))] for name in LANDMARKS))
+
     def knee(self, side: str) -> Knee | None:
         """The knee of a side, if every landmark is sure and together they make an upright knee."""
-        sure = float(min(self.confidence[MAPS.index((side, name))] for name in LANDMARKS))
-        points = self.points(side)
+        sure, points = self.sure(side), self.points(side)
         row, column = points["joint_centre"]
         ends = [points[f"plateau_{end}_rim"] for end in ("medial", "lateral")]
         middle = [(a + b) / 2 for a, b in zip(*ends, strict=True)]
@@ -85,10 +83,10 @@ class LandmarkMaps:
         )
         return Knee(row, column, sure) if fits and sure >= CONFIDENT else None
 
-    def near(self, knee: Knee, side: str) -> float:
-        """Probability that the joint centre of a side lies within a centimetre of a place."""
-        maps = self.probabilities[MAPS.index((side, LANDMARKS[0]))]
-        rows = torch.arange(maps.shape[0]) * VIEW_MM + self.origin_mm[0] - knee.row_mm
-        columns = torch.arange(maps.shape[1]) * VIEW_MM + self.origin_mm[1] - knee.column_mm
-        inside = rows[:, None].square() + columns[None].square() <= _NEAR_MM**2
-        return float((maps * inside).sum())
+    def near(self, knee: Knee, side: str) -> Knee | None:
+        """The joint centre of a side that the maps see within a centimetre of a place, if they are sure of one there."""
+        index = MAPS.index((side, LANDMARKS[0]))
+        row, column = self.points_mm[index].tolist()
+        confidence = float(self.confidence[index])
+        close = math.dist((row, column), (knee.row_mm, knee.column_mm)) <= _NEAR_MM
+        return Knee(row, column, confidence) if close and confidence >= CONFIDENT else None

@@ -19,6 +19,9 @@ IMPLANT = "implant"
 MAPS = tuple((side, name) for side in SIDES for name in (*LANDMARKS, IMPLANT))
 REDUCTION = 16
 """Rows and columns of the network's input must be multiples of this."""
+_SHIFTS = (0, 3, 6, 9, 12)
+"""Pixels by which a film is moved over the network's coarsest cells when it is looked at: answers differ by chance with
+where its pixels fall in them."""
 _WINDOW = 9
 """Pixels a side over which a peak is averaged and its probability summed: 3 SD of the Gaussian that is learned."""
 
@@ -62,6 +65,18 @@ class KneeFinder(nn.Module):
                 f"`film` must have rows and columns in multiples of {REDUCTION}, got {tuple(film.shape[2:])}."
             )
         return self.body(film)
+
+    def look(self, film: Tensor) -> Tensor:
+        """Scores as `forward` gives them, of probabilities averaged over five places of the film among the cells."""
+        total: Tensor | None = None
+        for shift in _SHIFTS:
+            rest = -shift % REDUCTION
+            moved = nn.functional.pad(film, (shift, rest, shift, rest))
+            scores = self(moved)[:, :, shift : shift + film.shape[2], shift : shift + film.shape[3]]
+            maps = log_probabilities(scores).exp()
+            total = maps if total is None else total + maps
+        log = (total / len(_SHIFTS)).clamp(min=1e-20).log()
+        return (log[..., :-1] - log[..., -1:]).unflatten(2, tuple(film.shape[2:]))
 
     @classmethod
     def load(cls, path: str | Path) -> KneeFinder:

@@ -48,6 +48,17 @@ def test_finder_has_a_map_for_each_landmark_and_fits_four_megabytes():
     assert 2 * sum(p.numel() for p in finder.parameters()) < 4e6
 
 
+def test_look_puts_every_place_of_the_film_back_where_it_was():
+    """A network that is one number at each pixel does not care where the film lies among its cells."""
+    finder = KneeFinder()
+    finder.body = torch.nn.Conv2d(1, len(MAPS), 1)
+    film = torch.rand(1, 1, 32, 48)
+    with torch.no_grad():
+        # Padding adds outcomes, so probabilities differ by a factor that is the same at all pixels of a map.
+        difference = finder.look(film) - finder(film)
+    assert float((difference - difference.mean(dim=(2, 3), keepdim=True)).abs().max()) < 1e-4
+
+
 def test_film_of_another_size_is_named():
     with pytest.raises(ValueError, match="multiples of 16, got \\(30, 48\\)"):
         KneeFinder()(torch.zeros(1, 1, 30, 48))
