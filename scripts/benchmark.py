@@ -30,7 +30,7 @@ _STAGES = {
     "read the series": ("oai_dicom", "read_mr_series"),
     "read the film": ("film_files", "read_film"),
     "find and cut the knee": ("knee_roi", "__call__"),
-    "resample the series": ("prepare_knee", "resample_series"),
+    "resample the series": ("slice_window", "resample_series"),
     "write": ("nifti", "write_nifti"),
 }
 """Stage to the module and name of the function that is all of it."""

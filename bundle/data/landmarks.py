@@ -84,7 +84,7 @@ class LandmarkMaps:
         return Knee(row, column, sure) if fits and sure >= CONFIDENT else None
 
     def near(self, knee: Knee, side: str) -> Knee | None:
-        """The joint centre of a side that the maps see within a centimetre of a place, if they are sure of one there."""
+        """The joint centre of a side, if the maps are sure of one within a centimetre of a place."""
         index = MAPS.index((side, LANDMARKS[0]))
         row, column = self.points_mm[index].tolist()
         confidence = float(self.confidence[index])

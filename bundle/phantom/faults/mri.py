@@ -41,7 +41,7 @@ def reversed_order(slices: list[Dataset]) -> list[Dataset]:
     return slices[::-1]
 
 
-@plants("slices", REFUSE, "two slices lie at one place")
+@plants("slices", READ, "the two are the same picture at one place, and it counts once")
 def duplicate_slice(slices: list[Dataset]) -> list[Dataset]:
     """One slice is there twice, under two instance UIDs."""
     twin = deepcopy(slices[_MIDDLE])
