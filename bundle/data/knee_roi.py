@@ -26,9 +26,9 @@ CONFIDENCE = "knee_confidence"
 def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> Knee:
     """Find the joint centre of one knee.
 
-    The network's answer counts where it is sure and its landmarks fit a knee. Where it is unsure of some of them, as on
-    a film that ends close below the joint, image analysis is asked; if both see the joint centre within a
-    centimetre, the network's counts. Sure landmarks that fit no upright knee are refused.
+    The network's answer counts where it is sure of the joint and of a shaft, and they make an upright knee. Where it is
+    unsure of the joint, image analysis is asked; if both see its centre within a centimetre, the network's counts. Sure
+    landmarks that make no upright knee are refused.
 
     Args:
         film: (1, H, W, 1), ILA axes, bright where bone is.
@@ -48,7 +48,7 @@ def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> 
     found = maps.knee(side)
     if found is not None:
         return found
-    if maps.sure(side) < CONFIDENT:
+    if not maps.sure(side):
         try:
             found = maps.near(find_joint(film, side), side)
         except ValueError:

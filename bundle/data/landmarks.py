@@ -13,7 +13,10 @@ from bundle.data.finder_view import VIEW_MM, FinderView
 from bundle.data.joint_line import Knee, pixel_edges
 from bundle.networks.knee_finder import IMPLANT, LANDMARKS, MAPS, KneeFinder, find_peaks
 
+JOINT = LANDMARKS[:3]
 CONFIDENT = 0.5
+CONFIDENT_ALONE = 0.7
+"""Of a joint centre whose other landmarks are not sure."""
 PLATEAU_WIDTHS_MM = (50.0, 110.0)
 """At the detector."""
 LARGEST_ROTATION_DEG = 20.0
@@ -52,27 +55,28 @@ class LandmarkMaps:
 
     def implant(self, side: str) -> float:
         """Probability that the knee of a side has been replaced."""
-        return float(self.confidence[MAPS.index((side, IMPLANT))])
+        return self._confidence(side, IMPLANT)
 
     def points(self, side: str) -> dict[str, tuple[float, float]]:
         """Landmark to row and column, mm, whatever their confidence."""
         return {name: tuple(self.points_mm[MAPS.index((side, name))].tolist()) for name in LANDMARKS}
 
     def rotation_deg(self, side: str) -> float:
-        """How far the leg leans from upright on the film, clockwise."""
+        """How far the tibial plateau leans from level on the film, clockwise."""
         points = self.points(side)
-        (top, left), (bottom, right) = points["femur_shaft"], points["tibia_shaft"]
-        return math.degrees(math.atan2(left - right, bottom - top))
+        ends = sorted((points[f"plateau_{end}_rim"] for end in ("medial", "lateral")), key=lambda point: point[1])
+        (left_row, left), (right_row, right) = ends
+        return math.degrees(math.atan2(right_row - left_row, right - left))
 
-    def sure(self, side: str) -> float:
-        """Confidence of the least certain landmark."""
-        return float(min(self.confidence[MAPS.index((side, name))] for name in LANDMARKS))
+    def sure(self, side: str) -> bool:
+        """Whether joint centre and plateau, which no upright film of the joint is without, are likelier than not."""
+        return all(self._confidence(side, name) >= CONFIDENT for name in JOINT)
 
     def knee(self, side: str) -> Knee | None:
-        """The knee of a side, if every landmark is sure and together they make an upright knee."""
-        sure, points = self.sure(side), self.points(side)
-        row, column = points["joint_centre"]
-        ends = [points[f"plateau_{end}_rim"] for end in ("medial", "lateral")]
+        """The knee of a side, if joint and one shaft at least are sure, and together they make an upright knee."""
+        points = self.points(side)
+        row, column = points[JOINT[0]]
+        ends = [points[name] for name in JOINT[1:]]
         middle = [(a + b) / 2 for a, b in zip(*ends, strict=True)]
         fits = (
             PLATEAU_WIDTHS_MM[0] <= math.dist(*ends) <= PLATEAU_WIDTHS_MM[1]
@@ -80,13 +84,24 @@ class LandmarkMaps:
             and math.dist((row, column), middle) <= LARGEST_OFFSET_MM
             # The right knee's medial side is to the right on a film seen as it is read.
             and (ends[0][1] > ends[1][1]) == (side == "R")
+            # A film may end short of one shaft's point, which is then sought where it is not.
+            and any(self._upright_shaft(side, name, sign) for name, sign in (("femur_shaft", -1), ("tibia_shaft", 1)))
         )
-        return Knee(row, column, sure) if fits and sure >= CONFIDENT else None
+        sure = min(self._confidence(side, name) for name in JOINT)
+        return Knee(row, column, sure) if fits and self.sure(side) else None
+
+    def _confidence(self, side: str, name: str) -> float:
+        return float(self.confidence[MAPS.index((side, name))])
+
+    def _upright_shaft(self, side: str, name: str, sign: int) -> bool:
+        points = self.points(side)
+        (row, column), (end, across) = points[JOINT[0]], points[name]
+        lean = math.degrees(math.atan2(across - column, sign * (end - row)))
+        return self._confidence(side, name) >= CONFIDENT and abs(lean) <= LARGEST_ROTATION_DEG
 
     def near(self, knee: Knee, side: str) -> Knee | None:
         """The joint centre of a side, if the maps are sure of one within a centimetre of a place."""
-        index = MAPS.index((side, LANDMARKS[0]))
-        row, column = self.points_mm[index].tolist()
-        confidence = float(self.confidence[index])
+        row, column = self.points(side)[JOINT[0]]
+        confidence = self._confidence(side, JOINT[0])
         close = math.dist((row, column), (knee.row_mm, knee.column_mm)) <= _NEAR_MM
-        return Knee(row, column, confidence) if close and confidence >= CONFIDENT else None
+        return Knee(row, column, confidence) if close and confidence >= CONFIDENT_ALONE else None
