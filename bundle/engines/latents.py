@@ -17,8 +17,9 @@ from monai.utils import optional_import
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from bundle.engines.prepare_batch import WITHHELD
 from bundle.engines.slices import as_plain
-from bundle.keys import FILM, MRI, READINGS
+from bundle.keys import COVARIATES, FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
 
 tqdm, _ = optional_import("tqdm", name="tqdm")
@@ -33,13 +34,16 @@ class LatentDataset(Dataset):
     a resumed training does not encode again. An item is a pure function of (seed, epoch, index).
 
     Args:
-        volumes: items with `image` (1, H, W), `mri` (1, H, W, S) in [-1, 1] and `readings` (width,).
+        volumes: items with `image` (1, H, W), `mri` (1, H, W, S) in [-1, 1], `readings` (width,) and, for a denoiser
+            that is told them, `covariates` (width,).
         network: a `FilmToVolume`; `prepare` sets its `scale_factor`.
         data: the datalist behind `volumes`, from which the cache's name is made.
         folder: where the cache is kept.
         slices_per_volume: items a volume and epoch; the paper's one random slice is 1.
         latent_scale: factor on latents; None means 1 / standard deviation of the training latents.
         readings_dropout: share of items whose readings are withheld, so that "unknown" is trained too.
+        condition_dropout: share of items whose film, readings and covariates are withheld together: what
+            classifier-free guidance asks the denoiser for (`Denoiser.forward`); depth stays.
         encode_batch: slices that are encoded at once.
         seed: of everything that is drawn.
     """
@@ -54,14 +58,18 @@ class LatentDataset(Dataset):
         slices_per_volume: int = 1,
         latent_scale: float | None = None,
         readings_dropout: float = 0.1,
+        condition_dropout: float = 0.0,
         encode_batch: int = 50,
         seed: int = 0,
     ) -> None:
+        for name, share in (("readings_dropout", readings_dropout), ("condition_dropout", condition_dropout)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"`{name}` must lie in [0, 1], got {share}.")
         self.volumes, self.network, self.data = volumes, network, data
         self.folder = Path(folder)
         self.slices_per_volume = slices_per_volume
         self.latent_scale = latent_scale
-        self.readings_dropout = readings_dropout
+        self.readings_dropout, self.condition_dropout = readings_dropout, condition_dropout
         self.encode_batch = encode_batch
         self.seed = seed
         self.epoch = 0
@@ -87,7 +95,7 @@ class LatentDataset(Dataset):
         readings = torch.as_tensor(item[READINGS], dtype=torch.float32)
         if rng.random() < self.readings_dropout:
             readings = torch.zeros_like(readings)
-        return {
+        result = {
             "latent": torch.from_numpy(clean),
             "noise": torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)),
             "time": torch.tensor(self.network.schedule.draw_time(rng), dtype=torch.float32),
@@ -96,6 +104,12 @@ class LatentDataset(Dataset):
             "film_latent": self.film_latents[knee],
             FILM: as_plain(item[FILM]).float(),
         }
+        if COVARIATES in item:
+            result[COVARIATES] = as_plain(item[COVARIATES]).float()
+        if self.condition_dropout:
+            # the last draw, so that the others are those of a training without it
+            result[WITHHELD] = torch.tensor(rng.random() < self.condition_dropout)
+        return result
 
     @torch.no_grad()
     def prepare(self) -> np.ndarray:
