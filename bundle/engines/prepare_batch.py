@@ -14,6 +14,8 @@ from bundle.sampling import NoiseSchedule
 
 WITHHELD = "withheld"
 """Entry of a batch: true where film, readings and covariates are kept from the denoiser."""
+SLICE = "slice"
+"""Entry of a batch: the real slices, for a loss in pixels."""
 Prepared = tuple[Tensor, Tensor | None, tuple, dict[str, Tensor]]
 
 
@@ -44,7 +46,10 @@ class PrepareDenoising(PrepareBatch):
         conditions |= {"time": time, "readings": data[READINGS], "film": data[FILM]}
         conditions |= {key: data[key] for key in (COVARIATES, WITHHELD) if key in data}
         noisy = self.schedule.add_noise(clean, noise, time)
-        return noisy, self.schedule.target(clean, noise, time), (), conditions
+        target: Any = self.schedule.target(clean, noise, time)
+        if SLICE in data:
+            target = {"target": target, "noisy": noisy, "time": time, "slice": data[SLICE]}
+        return noisy, target, (), conditions
 
 
 class PrepareFilm(PrepareBatch):
