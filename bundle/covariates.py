@@ -16,8 +16,10 @@ CATEGORIES = {"sex": ("F", "M"), "side": ("R", "L")}
 NAMES = ("age", "sex", "bmi", "side")
 
 
-def width(policy: str = "zeros") -> int:
-    """Length of what `encode` gives under a missing policy."""
+def width(policy: str | None = "zeros") -> int:
+    """Length of what `encode` gives under a missing policy; 0 for None, which means no covariates at all."""
+    if policy is None:
+        return 0
     slots = len(SCALES) + sum(len(values) for values in CATEGORIES.values())
     return slots + (len(NAMES) if _check(policy) == "mask" else 0)
 

@@ -19,6 +19,7 @@ SHARED = (
     "slices",
     "grade_table",
     "missing_readings",
+    "covariates",
     "sampling_steps",
     "noise_correlation",
     "noise_schedule",

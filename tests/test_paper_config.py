@@ -51,6 +51,9 @@ def test_the_papers_networks_have_the_published_number_of_parameters(base):
     assert count(network.denoiser.film_encoder.tower) == 303_966_208
     assert count(network.denoiser.film_encoder.projection) == 768 * 768 + 768
     assert network.grid.shape == (256, 256, 50)
+    if base == "train":  # the two figures that docs/scaling.md computes memory from
+        trained = sum(p.numel() for p in network.denoiser.parameters() if p.requires_grad)
+        assert (count(network), trained) == (1_251_519_147, 841_899_076)
 
 
 def test_the_papers_rate_is_the_base_rate_times_the_batch():

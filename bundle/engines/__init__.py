@@ -3,28 +3,36 @@
 from bundle.engines.augmented import AugmentedDataset
 from bundle.engines.average import ParameterAverage
 from bundle.engines.checkpoints import EpochCheckpoints
-from bundle.engines.distributed import distributed, join_group, rank, world_size
+from bundle.engines.denoising_loss import DenoisingLoss
+from bundle.engines.distributed import distributed, join_group, rank, share, world_size
 from bundle.engines.epochs import EpochToDataset, LossLog, warm_up_then_cosine
 from bundle.engines.finish import finish
 from bundle.engines.landmarks import LandmarkLoss, PrepareLandmarks, finish_finder
 from bundle.engines.latents import LatentDataset
 from bundle.engines.losses import AutoencoderLoss
+from bundle.engines.micro_batches import MicroBatches
+from bundle.engines.parameter_groups import parameter_groups
+from bundle.engines.precision import PrecisionInferer
 from bundle.engines.preflight import preflight
 from bundle.engines.prepare_batch import PrepareDenoising, PrepareFilm, PrepareReconstruction
 from bundle.engines.progress import MetricLog, Progress
 from bundle.engines.record import record_config
 from bundle.engines.slices import SliceDataset
+from bundle.engines.start_from import start_from
 
 __all__ = [
     "AugmentedDataset",
     "AutoencoderLoss",
+    "DenoisingLoss",
     "EpochCheckpoints",
     "EpochToDataset",
     "LandmarkLoss",
     "LatentDataset",
     "LossLog",
     "MetricLog",
+    "MicroBatches",
     "ParameterAverage",
+    "PrecisionInferer",
     "PrepareDenoising",
     "PrepareFilm",
     "PrepareLandmarks",
@@ -35,9 +43,12 @@ __all__ = [
     "finish",
     "finish_finder",
     "join_group",
+    "parameter_groups",
     "preflight",
     "rank",
     "record_config",
+    "share",
+    "start_from",
     "warm_up_then_cosine",
     "world_size",
 ]

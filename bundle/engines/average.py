@@ -20,9 +20,9 @@ class ParameterAverage:
     def __init__(self, network: nn.Module, *, decay: float = 0.99) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"`decay` must lie in [0, 1), got {decay}.")
-        self.network, self.decay, self.updates = network, decay, 0
-        self.shadow = {name: p.detach().clone() for name, p in self._trained()}
+        self.network, self.decay = network, decay
         self.kept: dict[str, Tensor] = {}
+        self.restart()
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
@@ -36,6 +36,11 @@ class ParameterAverage:
         if evaluator is not None:
             evaluator.add_event_handler(Events.STARTED, lambda _: self.swap_in())
             evaluator.add_event_handler(Events.COMPLETED, lambda _: self.swap_out())
+
+    def restart(self) -> None:
+        """Begin again from the parameters as they are."""
+        self.updates = 0
+        self.shadow = {name: p.detach().clone() for name, p in self._trained()}
 
     @torch.no_grad()
     def update(self) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
-from monai.utils import optional_import
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from bundle.engines.prepare_batch import SLICE, WITHHELD
+from bundle.engines.shared_rows import shared_rows
 from bundle.engines.slices import as_plain
-from bundle.keys import FILM, MRI, READINGS
+from bundle.keys import COVARIATES, FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
 
-tqdm, _ = optional_import("tqdm", name="tqdm")
 logger = logging.getLogger(__name__)
 
 
@@ -30,16 +28,22 @@ class LatentDataset(Dataset):
 
     Nothing is read or encoded until `prepare`, which needs the trained autoencoder; it keeps the posterior's mean
     and standard deviation of every slice in a memory-mapped file named after the autoencoder and the data, so that
-    a resumed training does not encode again. An item is a pure function of (seed, epoch, index).
+    a resumed training does not encode again. So it does with the films' latents and, where the film encoder's tower
+    is frozen, with its embeddings, which then stand for the films. Ranks share the work. An item is a pure function
+    of (seed, epoch, index).
 
     Args:
-        volumes: items with `image` (1, H, W), `mri` (1, H, W, S) in [-1, 1] and `readings` (width,).
+        volumes: items with `image` (1, H, W), `mri` (1, H, W, S) in [-1, 1], `readings` (width,) and, for a denoiser
+            that is told them, `covariates` (width,).
         network: a `FilmToVolume`; `prepare` sets its `scale_factor`.
         data: the datalist behind `volumes`, from which the cache's name is made.
         folder: where the cache is kept.
         slices_per_volume: items a volume and epoch; the paper's one random slice is 1.
         latent_scale: factor on latents; None means 1 / standard deviation of the training latents.
         readings_dropout: share of items whose readings are withheld, so that "unknown" is trained too.
+        condition_dropout: share of items whose film, readings and covariates are withheld together: what
+            classifier-free guidance asks the denoiser for (`Denoiser.forward`); depth stays.
+        with_slices: whether items hold the real slice, for a loss in pixels.
         encode_batch: slices that are encoded at once.
         seed: of everything that is drawn.
     """
@@ -54,19 +58,26 @@ class LatentDataset(Dataset):
         slices_per_volume: int = 1,
         latent_scale: float | None = None,
         readings_dropout: float = 0.1,
+        condition_dropout: float = 0.0,
+        with_slices: bool = False,
         encode_batch: int = 50,
         seed: int = 0,
     ) -> None:
+        for name, share in (("readings_dropout", readings_dropout), ("condition_dropout", condition_dropout)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"`{name}` must lie in [0, 1], got {share}.")
         self.volumes, self.network, self.data = volumes, network, data
         self.folder = Path(folder)
         self.slices_per_volume = slices_per_volume
         self.latent_scale = latent_scale
-        self.readings_dropout = readings_dropout
+        self.readings_dropout, self.condition_dropout = readings_dropout, condition_dropout
+        self.with_slices = with_slices
         self.encode_batch = encode_batch
         self.seed = seed
         self.epoch = 0
         self.moments: np.ndarray | None = None
-        self.film_latents: Tensor
+        self.film_latents: np.ndarray
+        self.embeddings: np.ndarray | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch's draws come next."""
@@ -87,66 +98,77 @@ class LatentDataset(Dataset):
         readings = torch.as_tensor(item[READINGS], dtype=torch.float32)
         if rng.random() < self.readings_dropout:
             readings = torch.zeros_like(readings)
-        return {
+        result = {
             "latent": torch.from_numpy(clean),
             "noise": torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)),
             "time": torch.tensor(self.network.schedule.draw_time(rng), dtype=torch.float32),
             "depth": torch.tensor(self.network.grid.depths(len(slices))[position], dtype=torch.float32),
             READINGS: readings,
-            "film_latent": self.film_latents[knee],
-            FILM: as_plain(item[FILM]).float(),
+            "film_latent": torch.from_numpy(np.array(self.film_latents[knee])),
+            FILM: as_plain(item[FILM]).float()
+            if self.embeddings is None
+            else torch.from_numpy(np.array(self.embeddings[knee])),
         }
+        if self.with_slices:
+            result[SLICE] = as_plain(item[MRI])[..., position].float()
+        if COVARIATES in item:
+            result[COVARIATES] = as_plain(item[COVARIATES]).float()
+        if self.condition_dropout:
+            # the last draw, so that the others are those of a training without it
+            result[WITHHELD] = torch.tensor(rng.random() < self.condition_dropout)
+        return result
 
     @torch.no_grad()
     def prepare(self) -> np.ndarray:
-        """Encode the training set, or find it encoded; set the network's `scale_factor`.
+        """Encode the training set, or find it encoded; set the network's `scale_factor`; freeze its autoencoder.
 
         Returns:
             posterior mean and standard deviation of every slice, (knees, S, 2 C, h, w).
         """
-        path = self.folder / f"latents-{self._fingerprint()}.npy"
-        with idist.one_rank_first():
-            if not path.is_file():
-                self._encode(path)
-        self.moments = np.load(path, mmap_mode="r")
+        autoencoder, count = self.network.autoencoder.eval().requires_grad_(False), len(self.volumes)
+        path = self.folder / f"latents-{self._fingerprint([], [autoencoder])}.npy"
+        self.moments = shared_rows(path, count=count, make=self._encode)
         if self.latent_scale is None:
             means = np.asarray(self.moments[:, :, : self.moments.shape[2] // 2], dtype=np.float64)
             scale = 1.0 / means.std()
         else:
             scale = self.latent_scale
         self.network.scale_factor.fill_(scale)
-        device = self.network.scale_factor.device
-        films = [as_plain(self.volumes[knee][FILM]).float()[None].to(device) for knee in range(len(self.volumes))]
-        self.film_latents = torch.cat([self.network.encode_film(film) for film in films]).cpu()
-        logger.info(f"{len(films)} knees as latents, scale factor {float(self.network.scale_factor):.4f}")
+        told = [float(self.network.scale_factor), self.network.scale_film_latent]
+        path = self.folder / f"films-{self._fingerprint(told, [autoencoder])}.npy"
+        self.film_latents = shared_rows(path, count=count, make=self._encode_film)
+        encoder = self.network.denoiser.film_encoder
+        if encoder.frozen:
+            path = self.folder / f"embeddings-{self._fingerprint([encoder.tower.image_size], [encoder.tower])}.npy"
+            self.embeddings = shared_rows(path, count=count, make=self._embed_film)
+        logger.info(f"{count} knees as latents, scale factor {float(self.network.scale_factor):.4f}")
         return self.moments
 
-    def _encode(self, path: Path) -> None:
-        autoencoder = self.network.autoencoder.eval()
+    def _encode(self, knee: int) -> np.ndarray:
+        """Moments of a knee's slices, (S, 2 C, h, w)."""
         device = self.network.scale_factor.device
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.stem}.*"):  # of a run that was killed while it encoded
-            left.unlink()
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npy")
-        stored: np.memmap | None = None
-        for knee in tqdm(range(len(self.volumes)), desc="latents", unit="knee"):
-            slices = as_plain(self.volumes[knee][MRI]).float()[0].permute(2, 0, 1)[:, None]
-            parts = [
-                torch.cat(autoencoder.encode(part.to(device)), dim=1).cpu() for part in slices.split(self.encode_batch)
-            ]
-            moments = torch.cat(parts).half().numpy()
-            if stored is None:
-                shape = (len(self.volumes), *moments.shape)
-                stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-            stored[knee] = moments
-        if stored is None:
-            raise ValueError("`volumes` must hold at least one knee, got none.")
-        stored.flush()
-        os.replace(temporary, path)
+        slices = as_plain(self.volumes[knee][MRI]).float()[0].permute(2, 0, 1)[:, None]
+        encode = self.network.autoencoder.encode
+        parts = [torch.cat(encode(part.to(device)), dim=1).cpu() for part in slices.split(self.encode_batch)]
+        return torch.cat(parts).half().numpy()
 
-    def _fingerprint(self) -> str:
-        """Hash of the autoencoder's weights, the grid and the data's names."""
-        digest = hashlib.sha256(json.dumps([str(item[MRI]) for item in self.data]).encode())
-        for tensor in [self.network.grid_description, *self.network.autoencoder.state_dict().values()]:
+    def _encode_film(self, knee: int) -> np.ndarray:
+        return self.network.encode_film(self._film(knee))[0].cpu().numpy()
+
+    def _embed_film(self, knee: int) -> np.ndarray:
+        encoder = self.network.denoiser.film_encoder
+        was_training = encoder.training
+        embedding = encoder.eval().embed(self._film(knee))[0].cpu().numpy()
+        encoder.train(was_training)
+        return embedding
+
+    def _film(self, knee: int) -> Tensor:
+        return as_plain(self.volumes[knee][FILM]).float()[None].to(self.network.scale_factor.device)
+
+    def _fingerprint(self, told: Sequence[object], modules: Sequence[nn.Module]) -> str:
+        """Hash of the data's names, the grid, what else is told, and modules' weights."""
+        digest = hashlib.sha256(json.dumps([[str(item[MRI]) for item in self.data], *told]).encode())
+        tensors = [value for module in modules for value in module.state_dict().values()]
+        for tensor in [self.network.grid_description, *tensors]:
             digest.update(tensor.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]

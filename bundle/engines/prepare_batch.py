@@ -9,9 +9,13 @@ from monai.engines import PrepareBatch
 from torch import Tensor
 
 from bundle.engines.slices import as_plain
-from bundle.keys import FILM, MRI, READINGS
+from bundle.keys import COVARIATES, FILM, MRI, READINGS
 from bundle.sampling import NoiseSchedule
 
+WITHHELD = "withheld"
+"""Entry of a batch: true where film, readings and covariates are kept from the denoiser."""
+SLICE = "slice"
+"""Entry of a batch: the real slices, for a loss in pixels."""
 Prepared = tuple[Tensor, Tensor | None, tuple, dict[str, Tensor]]
 
 
@@ -40,12 +44,16 @@ class PrepareDenoising(PrepareBatch):
         clean, noise, time = data["latent"], data["noise"], data["time"]
         conditions = {key: data[key] for key in ("depth", "film_latent")}
         conditions |= {"time": time, "readings": data[READINGS], "film": data[FILM]}
+        conditions |= {key: data[key] for key in (COVARIATES, WITHHELD) if key in data}
         noisy = self.schedule.add_noise(clean, noise, time)
-        return noisy, self.schedule.target(clean, noise, time), (), conditions
+        target: Any = self.schedule.target(clean, noise, time)
+        if SLICE in data:
+            target = {"target": target, "noisy": noisy, "time": time, "slice": data[SLICE]}
+        return noisy, target, (), conditions
 
 
 class PrepareFilm(PrepareBatch):
-    """Inference and evaluation: the film and its readings; the real volume where there is one."""
+    """Inference and evaluation: the film, its readings and covariates; the real volume where there is one."""
 
     def __call__(self, batchdata: dict[str, Any], device: Any = None, non_blocking: bool = False, **_: Any) -> Prepared:
         """Items of the preprocessing chain; MetaTensors keep their metadata in the batch."""
@@ -53,7 +61,7 @@ class PrepareFilm(PrepareBatch):
         mri = batchdata.get(MRI)  # a file's name where only inference runs
         mri = mri.to(device, non_blocking=non_blocking) if isinstance(mri, Tensor) else None
         conditions = {}
-        if READINGS in batchdata:
-            readings = torch.as_tensor(batchdata[READINGS], dtype=torch.float32)
-            conditions["readings"] = as_plain(readings).to(device)
+        for key in (READINGS, COVARIATES):
+            if key in batchdata:
+                conditions[key] = as_plain(torch.as_tensor(batchdata[key], dtype=torch.float32)).to(device)
         return film, mri, (), conditions

@@ -26,13 +26,21 @@ class VolumeInferer(Inferer):
         self.steps, self.slices, self.samples, self.seed = steps, slices, samples, seed
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: nn.Module, *args: object, readings: Tensor | None = None
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *args: object,
+        readings: Tensor | None = None,
+        covariates: Tensor | None = None,
     ) -> Tensor:
         """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1]."""
-        return torch.stack(list(self.draw(inputs, network, readings=readings))).mean(0)
+        return torch.stack(list(self.draw(inputs, network, readings=readings, covariates=covariates))).mean(0)
 
-    def draw(self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None) -> Iterator[Tensor]:
+    def draw(
+        self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None, covariates: Tensor | None = None
+    ) -> Iterator[Tensor]:
         """Yield the samples, each (B, 1, H, W, S)."""
         film = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).float()
+        told = {} if covariates is None else {"covariates": covariates}
         for sample in range(self.samples):
-            yield network(film, readings, slices=self.slices, steps=self.steps, seed=self.seed, sample=sample)
+            yield network(film, readings, slices=self.slices, steps=self.steps, seed=self.seed, sample=sample, **told)

@@ -57,16 +57,21 @@ class FilmEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(OPENAI_DATASET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(OPENAI_DATASET_STD).view(1, 3, 1, 1), persistent=False)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the tower's embedding of a film never changes."""
+        return not any(parameter.requires_grad for parameter in self.tower.parameters())
+
     def forward(self, film: Tensor) -> Tensor:
         """Encode films.
 
         Args:
-            film: (B, 1, H, W) in [-1, 1], or (B, 3, H, W).
+            film: (B, 1, H, W) in [-1, 1], or (B, 3, H, W); or (B, output_dim), what `embed` gave before.
 
         Returns:
             (B, 1, context_dim).
         """
-        return self.projection(self.embed(film))[:, None]
+        return self.projection(film if film.ndim == 2 else self.embed(film))[:, None]
 
     def embed(self, film: Tensor) -> Tensor:
         """The tower's embedding of `forward`'s films, (B, output_dim), not normalised."""

@@ -174,6 +174,10 @@ class FilmToVolume(nn.Module):
         if readings is None:
             missing = self.grade_table.encode(None, policy=self.missing_readings)
             readings = torch.from_numpy(missing).to(film).expand(film.shape[0], -1)
+        if covariates is None and self.denoiser.unet.covariates_head is not None:
+            # zeros are what training says of unknown covariates, under either policy
+            width = self.denoiser.unet.covariates_head[0].in_features
+            covariates = film.new_zeros(film.shape[0], width)
         if depths is None:
             depths = torch.from_numpy(self.grid.depths(slices))
         depths = depths.to(film.device, torch.float32)

@@ -10,6 +10,7 @@ from bundle.transforms.array import (
     ToGrid,
     collimated_extent,
 )
+from bundle.transforms.covariates import EncodeCovariatesd
 from bundle.transforms.dictionary import (
     CanonicalSided,
     EncodeReadingsd,
@@ -26,6 +27,7 @@ from bundle.transforms.volume import PlaceVolumed, place_volume
 __all__ = [
     "CanonicalSide",
     "CanonicalSided",
+    "EncodeCovariatesd",
     "EncodeReadings",
     "EncodeReadingsd",
     "FlattenFilmd",

@@ -20,21 +20,7 @@ from bundle.engines import (
     warm_up_then_cosine,
 )
 from bundle.engines.checkpoints import newest_checkpoint
-from bundle.keys import FILM, MRI, READINGS
-
-
-@pytest.fixture
-def knees():
-    """Three made-up knees on the small network's grid."""
-    generator = torch.Generator().manual_seed(0)
-    return [
-        {
-            FILM: torch.rand(1, 16, 16, generator=generator) * 2 - 1,
-            MRI: torch.rand(1, 16, 16, 6, generator=generator) * 2 - 1,
-            READINGS: torch.eye(66)[knee],
-        }
-        for knee in range(3)
-    ]
+from bundle.keys import FILM, MRI
 
 
 def latent_dataset(knees, network, folder, **options):

@@ -1,0 +1,41 @@
+"""A network's forward pass in the number format that a config names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.inferers import SimpleInferer
+from torch import Tensor, nn
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class PrecisionInferer(SimpleInferer):
+    """Calls the network, in mixed precision where that is asked for; what comes back is float32.
+
+    MONAI's `amp` casts on CUDA alone and scales the loss, which bfloat16, with float32's range, does not need.
+    Parameters, their averages, the loss and the optimiser stay float32.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+
+    Raises:
+        ValueError: on another one.
+    """
+
+    def __init__(self, precision: str = "float32") -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
+        self.dtype = PRECISIONS[precision]
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any
+    ) -> Any:
+        """The network's output, a tensor or a tuple of them."""
+        if self.dtype == torch.float32:
+            return network(inputs, *args, **kwargs)
+        with torch.autocast(inputs.device.type, dtype=self.dtype):
+            output = network(inputs, *args, **kwargs)
+        return tuple(part.float() for part in output) if isinstance(output, tuple) else output.float()

@@ -1,0 +1,35 @@
+"""The weights that a training starts from."""
+
+from __future__ import annotations
+
+import logging
+
+from bundle.engines.average import ParameterAverage
+from bundle.networks import FilmToVolume
+from bundle.weights import load_pretrained, load_weights, read_weights
+
+logger = logging.getLogger(__name__)
+
+
+def start_from(network: FilmToVolume, path: str | None, *, average: ParameterAverage) -> None:
+    """Put weights into a network before its training; optimiser and warm-up start afresh.
+
+    A training that resumes takes its checkpoint over them.
+
+    Args:
+        network: to be trained.
+        path: `model.pt` of another run, or a file of `scripts/import_weights.py`; None starts from nothing.
+        average: its moving averages, which start from the same weights.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or does not fit; names the first key that does not.
+    """
+    if path is None:
+        return
+    if "architecture" in read_weights(path):
+        load_pretrained(network, path)
+    else:
+        load_weights(network, path)
+    average.restart()
+    logger.info(f"starting from {path}: {network.provenance()}")
