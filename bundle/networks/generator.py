@@ -14,7 +14,7 @@ from bundle.networks.conditioning import TwoPathUNet, freeze_one_token_attention
 from bundle.networks.film_encoder import FilmEncoder
 from bundle.readings import GradeTable
 from bundle.readings import grade_table as named_table
-from bundle.sampling import NoiseSchedule, guided, slice_noise
+from bundle.sampling import FittingBatches, NoiseSchedule, guided, slice_noise
 
 TEXT_BYTES = 512
 """Room for a text, such as what the weights were trained on, among the tensors of a weights file."""
@@ -88,7 +88,7 @@ class FilmToVolume(nn.Module):
         grade_table: name of the readings' grade table.
         missing_readings: policy for missing readings, see `GradeTable.encode`.
         sampling_steps: calls of the denoiser a slice.
-        slice_batch: how many slices go through the networks at once.
+        slice_batch: how many slices go through the networks at once; fewer where memory is short.
         noise_correlation: `shared`, `independent` or `correlated`, see `slice_noise`.
         noise_length_mm: length of `correlated`.
         guidance_scale: how far the conditions are followed, see `guided`; other than 1 doubles the calls, and the
@@ -184,7 +184,7 @@ class FilmToVolume(nn.Module):
         channels, height, width = film_latent.shape[1:]
 
         def draw(number: int) -> Tensor:
-            return slice_noise(
+            noise = slice_noise(
                 (channels, height, width),
                 positions_mm,
                 seed=seed,
@@ -193,35 +193,48 @@ class FilmToVolume(nn.Module):
                 correlation=self.noise_correlation,
                 length_mm=self.noise_length_mm,
             )
+            return noise.to(film)
 
-        noise = draw(0)
+        noise, count = draw(0), len(depths)
+        # a decoder needs more memory than a denoiser, so each finds its own size
+        denoising, decoding = FittingBatches(self.slice_batch), FittingBatches(self.slice_batch)
         volumes = []
         for knee in range(film.shape[0]):
-            images = []
-            for start in range(0, len(depths), self.slice_batch):
-                part = slice(start, min(start + self.slice_batch, len(depths)))
-                count = part.stop - part.start
-                conditions = {
-                    "depth": depths[part],
-                    "readings": readings[knee].expand(count, -1),
-                    "film_latent": film_latent[knee].expand(count, -1, -1, -1),
-                    "context": context[knee].expand(count, -1, -1),
-                    "covariates": None if covariates is None else covariates[knee].expand(count, -1),
-                }
-                everything = torch.ones(count, dtype=torch.bool, device=film.device)
-                predict = guided(
-                    partial(self.denoiser, **conditions),
-                    partial(self.denoiser, **conditions, withheld=everything),
-                    scale=self.guidance_scale,
-                )
-                # a step's noise is drawn for the whole volume, so that batches of slices fit together
-                fresh = partial(_part_of, draw, part, film)
-                latent = self.schedule.sample(predict, noise[part].to(film), steps=steps, fresh=fresh)
-                images.append(self.decode(latent))
-                if progress:
-                    progress(part.stop)
-            volumes.append(torch.cat(images)[:, 0].permute(1, 2, 0)[None])
+            conditions = {
+                "depth": depths,
+                "readings": readings[knee].expand(count, -1),
+                "film_latent": film_latent[knee].expand(count, -1, -1, -1),
+                "context": context[knee].expand(count, -1, -1),
+                "covariates": None if covariates is None else covariates[knee].expand(count, -1),
+            }
+            predict = partial(self._predict, conditions, denoising)
+            latent = self.schedule.sample(predict, noise, steps=steps, fresh=lambda step: draw(step + 1))
+            decode = partial(self._decode_part, latent, progress)
+            volumes.append(decoding(decode, count)[:, 0].permute(1, 2, 0)[None])
         return torch.stack(volumes)
+
+    def _predict(
+        self, conditions: dict[str, Tensor | None], batches: FittingBatches, latent: Tensor, time: Tensor
+    ) -> Tensor:
+        """The denoiser on all slices of a volume, in batches, with guidance."""
+
+        def work(part: slice) -> Tensor:
+            told = {name: None if value is None else value[part] for name, value in conditions.items()}
+            everything = torch.ones(len(latent[part]), dtype=torch.bool, device=latent.device)
+            predict = guided(
+                partial(self.denoiser, **told),
+                partial(self.denoiser, **told, withheld=everything),
+                scale=self.guidance_scale,
+            )
+            return predict(latent[part], time[part])
+
+        return batches(work, len(latent))
+
+    def _decode_part(self, latent: Tensor, progress: Callable[[int], None] | None, part: slice) -> Tensor:
+        image = self.decode(latent[part])
+        if progress:
+            progress(part.stop)
+        return image
 
     def encode_film(self, film: Tensor) -> Tensor:
         """The latent that is concatenated, (B, C, h, w): the autoencoder's mean."""
@@ -262,11 +275,6 @@ class FilmToVolume(nn.Module):
                     f"`{name}` of the weights is {show(theirs)}, of the network {show(ours)}; "
                     "build the network with the weights' values."
                 )
-
-
-def _part_of(draw: Callable[[int], Tensor], part: slice, like: Tensor, step: int) -> Tensor:
-    """The noise that a sampler adds in a step, for a part of the slices; draw 0 is the start's."""
-    return draw(step + 1)[part].to(like)
 
 
 def grade_table_of(name: str, unet: TwoPathUNet, policy: str) -> GradeTable:
