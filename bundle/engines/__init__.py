@@ -9,10 +9,12 @@ from bundle.engines.finish import finish
 from bundle.engines.landmarks import LandmarkLoss, PrepareLandmarks, finish_finder
 from bundle.engines.latents import LatentDataset
 from bundle.engines.losses import AutoencoderLoss
+from bundle.engines.mean_stage import MeanDataset, MeanLoss, MeanPrediction, PrepareMean
 from bundle.engines.preflight import preflight
 from bundle.engines.prepare_batch import PrepareDenoising, PrepareFilm, PrepareReconstruction
 from bundle.engines.progress import MetricLog, Progress
 from bundle.engines.record import record_config
+from bundle.engines.residual import PrepareResidual, Residual
 from bundle.engines.slices import SliceDataset
 
 __all__ = [
@@ -23,13 +25,19 @@ __all__ = [
     "LandmarkLoss",
     "LatentDataset",
     "LossLog",
+    "MeanDataset",
+    "MeanLoss",
+    "MeanPrediction",
     "MetricLog",
     "ParameterAverage",
     "PrepareDenoising",
     "PrepareFilm",
     "PrepareLandmarks",
+    "PrepareMean",
     "PrepareReconstruction",
+    "PrepareResidual",
     "Progress",
+    "Residual",
     "SliceDataset",
     "distributed",
     "finish",
