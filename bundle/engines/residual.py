@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import PrepareBatch
 
 from bundle.engines.latents import LatentDataset
-from bundle.engines.mean_stage import means_of
 from bundle.engines.prepare_batch import Prepared
 from bundle.engines.slices import as_plain
 from bundle.keys import FILM, READINGS
@@ -51,7 +51,10 @@ class Residual:
 
     @torch.no_grad()
     def deviation(self) -> float:
-        """Root mean square, over the training set, of scaled latent minus the mean head's."""
+        """Root mean square, over the training set, of scaled latent minus the mean head's.
+
+        Training draws latents from the posterior, so its variance counts too.
+        """
         network, latents = self.network, self.latents
         moments = latents.moments if latents.moments is not None else latents.prepare()
         device, total = network.scale_factor.device, 0.0
@@ -59,8 +62,9 @@ class Residual:
         for knee, item in enumerate(latents.volumes):
             film, readings = as_plain(item[FILM]).float(), torch.as_tensor(item[READINGS], dtype=torch.float32)
             mean = network.mean_latents(film[None].to(device), readings[None].to(device), depth)[0]
-            clean = network.scale_factor * torch.from_numpy(means_of(moments[knee])).to(device)
-            total += float((clean - mean).double().square().mean())
+            both = network.scale_factor * torch.from_numpy(np.asarray(moments[knee], dtype=np.float32)).to(device)
+            clean, sd = both.double().chunk(2, dim=1)
+            total += float(((clean - mean).square() + sd.square()).mean())
         deviation = (total / len(moments)) ** 0.5
         if not deviation:
             raise ValueError("the mean head leaves nothing over; there is nothing for the denoiser to learn.")
