@@ -73,7 +73,8 @@ def test_readings_modulate_and_zeros_say_nothing():
     unknown = head(film, torch.zeros(2, 66), depth)
     assert not torch.allclose(unknown, head(film, readings, depth), atol=1e-3)
     for block in [*head.down, head.middle, *head.up]:
-        torch.nn.init.normal_(block.modulation.weight)
+        for parameter in block.modulation.parameters():
+            torch.nn.init.zeros_(parameter)
     assert torch.equal(unknown, head(film, torch.zeros(2, 66), depth))
 
 
