@@ -19,6 +19,8 @@ from bundle.transforms.volume import place_volume
 from bundle.weights import load_weights, read_weights, weights_hash
 
 PHANTOM = "synthetic-phantom"
+OVERLAYS = {"mean_head.": "mean_residual", "denoiser.film_pyramid.": "film_pyramid"}
+"""Beginning of a weight's name to the configuration that, laid over `inference.json`, builds its part."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def synthesise(
     samples: int = 1,
     seed: int = 0,
     device: str | torch.device | None = None,
+    mean: bool = False,
     spacing_mm: float | None = None,
     weights: str | Path | None = None,
     root: str | Path = ".",
@@ -85,6 +88,7 @@ def synthesise(
         samples: above 1 the result is their mean.
         seed: of the noise.
         device: where the network runs; None means CUDA if there is any.
+        mean: give the mean head's volume in one step, without sampling.
         spacing_mm: pixel edge of a film whose file does not say it, mm at the detector.
         weights: a weights file; None means the bundle's own.
         root: the bundle's root.
@@ -94,7 +98,8 @@ def synthesise(
         (1, H, W, S) in [0, 1] with its affine, of the film's side. Synthetic, not for diagnosis.
 
     Raises:
-        ValueError: if the film cannot be read or placed, or the weights are a phantom's and the film is not.
+        ValueError: if the film cannot be read or placed, the weights are a phantom's and the film is not, or `mean`
+            is asked of weights without a mean head.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     synthesiser = Synthesiser(root, device=device, weights=weights, spacing_mm=spacing_mm)
@@ -105,6 +110,7 @@ def synthesise(
         slices=slices,
         samples=samples,
         seed=seed,
+        mean=mean,
         accept_phantom_weights=accept_phantom_weights,
     )
     return result.volume
@@ -150,6 +156,7 @@ class Synthesiser:
         steps: int | None = None,
         samples: int = 1,
         seed: int = 0,
+        mean: bool = False,
         accept_phantom_weights: bool = False,
     ) -> Synthesis:
         """Turn one film into a volume; see `synthesise`.
@@ -158,6 +165,10 @@ class Synthesiser:
         """
         if samples < 1:
             raise ValueError(f"`samples` must be at least 1, got {samples}.")
+        if mean:
+            self.network.check_mean_head()
+            if samples > 1:
+                raise ValueError(f"`samples` must be 1 with `mean`, which draws none; got {samples}.")
         knee: dict[str, Any] = {FILM: str(film), READINGS: dict(readings or {})}
         if side is not None:
             knee[SIDE] = check_side(side)
@@ -184,10 +195,10 @@ class Synthesiser:
                 steps=steps,
                 seed=seed,
                 sample=sample,
+                mean=mean,
             )
             drawn = (drawn[0].cpu().double() + 1) / 2
             total, total_square = total + drawn, total_square + drawn.square()
-        mean = total / samples
         grid = self.network.grid
         mirrored = bool(image.meta.get(MIRRORED))
 
@@ -198,7 +209,7 @@ class Synthesiser:
 
         spread = None
         if samples > 1:
-            spread = place(((total_square - samples * mean.square()) / (samples - 1)).clamp(min=0).sqrt())
+            spread = place(((total_square - samples * (total / samples).square()) / (samples - 1)).clamp(min=0).sqrt())
         shown = image.flip(-1) if mirrored else image
         record = {
             "film": Path(film).name,
@@ -207,23 +218,27 @@ class Synthesiser:
             "depths": depths,
             "samples": samples,
             "seed": seed,
-            "steps": steps or self.network.sampling_steps,
+            "posterior_mean": mean,
+            "steps": 1 if mean else steps or self.network.sampling_steps,
             "schedule": type(self.network.schedule).__name__,
             "bundle_version": self.version,
             "weights_sha256": self.weights_sha256,
             "trained_on": trained_on,
         }
-        return Synthesis(place(mean), spread, (shown + 1) / 2, record)
+        return Synthesis(place(total / samples), spread, (shown + 1) / 2, record)
 
 
 def _parser(root: str | Path, *, weights: Path) -> ConfigParser:
-    """`configs/inference.json` on the grid of the weights."""
-    config = Path(root) / "configs" / "inference.json"
+    """`configs/inference.json` on the grid of the weights, with the overlays whose parts they hold."""
+    folder = Path(root) / "configs"
+    config = folder / "inference.json"
     if not config.is_file():
         raise FileNotFoundError(f"{config}: no such file; `root` must be the bundle's root.")
+    state = read_weights(weights)
+    overlays = [name for prefix, name in OVERLAYS.items() if any(key.startswith(prefix) for key in state)]
     parser = ConfigParser()
-    parser.read_config(str(config))
-    grid = read_weights(weights).get("grid_description")
+    parser.read_config([str(config), *(str(folder / f"{name}.json") for name in overlays)])
+    grid = state.get("grid_description")
     if grid is None:
         raise ValueError(f"weights {weights}: they hold no grid; they are not of this bundle.")
     parser["bundle_root"] = str(root)

@@ -35,7 +35,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     depth.add_argument("--slices", type=int, metavar="N", help="slices over the window; default: the weights' number")
     depth.add_argument("--depth", type=float, nargs="+", metavar="D", help="slice positions in [0, 1], in equal steps")
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps; default: the network's")
-    parser.add_argument("--samples", type=int, default=1, metavar="K", help="samples; above 1: mean and spread")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--samples", type=int, default=1, metavar="K", help="samples; above 1: mean and spread")
+    output.add_argument("--mean", action="store_true", help="the mean head's volume, in one step without sampling")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the noise")
     parser.add_argument("--spacing", type=float, metavar="MM", help="pixel edge of films whose files do not say it, mm")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights; default: models/model.pt")
@@ -97,6 +99,8 @@ def main() -> int:
         films = find_films(arguments.films)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         synthesiser = Synthesiser(ROOT, device=device, weights=arguments.weights, spacing_mm=arguments.spacing)
+        if arguments.mean:
+            synthesiser.network.check_mean_head()
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(error)
     sides = ("R", "L") if arguments.side == "both" else (arguments.side,)
@@ -115,6 +119,7 @@ def main() -> int:
                     steps=arguments.steps,
                     samples=arguments.samples,
                     seed=arguments.seed,
+                    mean=arguments.mean,
                     accept_phantom_weights=arguments.accept_phantom_weights,
                 )
                 record = {**result.record, "seconds": round(time.perf_counter() - start, 2)}

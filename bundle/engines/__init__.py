@@ -10,6 +10,7 @@ from bundle.engines.finish import finish
 from bundle.engines.landmarks import LandmarkLoss, PrepareLandmarks, finish_finder
 from bundle.engines.latents import LatentDataset
 from bundle.engines.losses import AutoencoderLoss
+from bundle.engines.mean_stage import MeanDataset, MeanLoss, MeanPrediction, PrepareMean
 from bundle.engines.micro_batches import MicroBatches
 from bundle.engines.parameter_groups import parameter_groups
 from bundle.engines.precision import PrecisionInferer
@@ -17,6 +18,7 @@ from bundle.engines.preflight import preflight
 from bundle.engines.prepare_batch import PrepareDenoising, PrepareFilm, PrepareReconstruction
 from bundle.engines.progress import MetricLog, Progress
 from bundle.engines.record import record_config
+from bundle.engines.residual import PrepareResidual, Residual
 from bundle.engines.slices import SliceDataset
 from bundle.engines.start_from import start_from
 
@@ -29,6 +31,9 @@ __all__ = [
     "LandmarkLoss",
     "LatentDataset",
     "LossLog",
+    "MeanDataset",
+    "MeanLoss",
+    "MeanPrediction",
     "MetricLog",
     "MicroBatches",
     "ParameterAverage",
@@ -36,8 +41,11 @@ __all__ = [
     "PrepareDenoising",
     "PrepareFilm",
     "PrepareLandmarks",
+    "PrepareMean",
     "PrepareReconstruction",
+    "PrepareResidual",
     "Progress",
+    "Residual",
     "SliceDataset",
     "distributed",
     "finish",

@@ -18,11 +18,21 @@ class VolumeInferer(Inferer):
         slices: how many slices; None means the grid's.
         samples: how many samples; above 1 the result is their mean.
         seed: of the noise.
+        mean: give the mean head's volume instead of samples; the network must have one.
     """
 
-    def __init__(self, *, steps: int | None = None, slices: int | None = None, samples: int = 1, seed: int = 0) -> None:
-        if samples < 1:
-            raise ValueError(f"`samples` must be at least 1, got {samples}.")
+    def __init__(
+        self,
+        *,
+        steps: int | None = None,
+        slices: int | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        mean: bool = False,
+    ) -> None:
+        if samples < 1 or (mean and samples > 1):
+            raise ValueError(f"`samples` must be at least 1, and 1 with `mean`, got {samples}.")
+        self.mean = mean
         self.steps, self.slices, self.samples, self.seed = steps, slices, samples, seed
 
     def __call__(  # type: ignore[override]
@@ -40,7 +50,10 @@ class VolumeInferer(Inferer):
         self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None, covariates: Tensor | None = None
     ) -> Iterator[Tensor]:
         """Yield the samples, each (B, 1, H, W, S)."""
+        # Baselines are called as the model is, and know neither.
+        options = ({"mean": True} if self.mean else {}) | ({} if covariates is None else {"covariates": covariates})
         film = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).float()
-        told = {} if covariates is None else {"covariates": covariates}
         for sample in range(self.samples):
-            yield network(film, readings, slices=self.slices, steps=self.steps, seed=self.seed, sample=sample, **told)
+            yield network(
+                film, readings, slices=self.slices, steps=self.steps, seed=self.seed, sample=sample, **options
+            )

@@ -2,8 +2,20 @@
 
 from bundle.networks.autoencoder import LatentDiffusionAutoencoder
 from bundle.networks.conditioning import TwoPathUNet
+from bundle.networks.denoiser import Denoiser
 from bundle.networks.film_encoder import FilmEncoder
-from bundle.networks.generator import Denoiser, FilmToVolume
+from bundle.networks.film_pyramid import FilmPyramid
+from bundle.networks.generator import FilmToVolume
+from bundle.networks.mean_head import MeanHead
 from bundle.networks.reconstruction import Reconstruction
 
-__all__ = ["Denoiser", "FilmEncoder", "FilmToVolume", "LatentDiffusionAutoencoder", "Reconstruction", "TwoPathUNet"]
+__all__ = [
+    "Denoiser",
+    "FilmEncoder",
+    "FilmPyramid",
+    "FilmToVolume",
+    "LatentDiffusionAutoencoder",
+    "MeanHead",
+    "Reconstruction",
+    "TwoPathUNet",
+]

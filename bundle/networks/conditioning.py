@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from monai.networks.nets.diffusion_model_unet import (
@@ -74,6 +75,7 @@ class TwoPathUNet(DiffusionModelUNet):
         depth: Tensor | None = None,
         readings: Tensor | None = None,
         covariates: Tensor | None = None,
+        features: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Predict noise, latent or velocity, as the schedule asks.
 
@@ -84,6 +86,7 @@ class TwoPathUNet(DiffusionModelUNet):
             depth: (N,) in [0, 1]; None leaves the down path unconditioned.
             readings: (N, readings_width); None leaves the up path unconditioned.
             covariates: (N, covariates_width), as the readings.
+            features: what is added to each level's input, of `FilmPyramid`.
 
         Returns:
             (N, out_channels, h, w).
@@ -110,7 +113,8 @@ class TwoPathUNet(DiffusionModelUNet):
 
         hidden = self.conv_in(x)
         skips = [hidden]
-        for block in self.down_blocks:
+        for level, block in enumerate(self.down_blocks):
+            hidden = hidden if features is None else hidden + features[level]
             hidden, outputs = self._run(block, hidden_states=hidden, temb=down, context=context)
             skips.extend(outputs)
         hidden = self._run(self.middle_block, hidden_states=hidden, temb=down, context=context)

@@ -4,75 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from monai.networks.nets import AutoencoderKL
 from torch import Tensor, nn
 
 from bundle.geometry import Grid
-from bundle.networks.conditioning import TwoPathUNet, freeze_one_token_attention
+from bundle.networks.conditioning import TwoPathUNet
+from bundle.networks.denoiser import Denoiser
 from bundle.networks.film_encoder import FilmEncoder
+from bundle.networks.film_pyramid import FilmPyramid
+from bundle.networks.mean_head import MeanHead
 from bundle.readings import GradeTable
 from bundle.readings import grade_table as named_table
-from bundle.sampling import NoiseSchedule, guided, slice_noise
+from bundle.sampling import FittingBatches, NoiseSchedule, guided, slice_noise
 
 TEXT_BYTES = 512
 """Room for a text, such as what the weights were trained on, among the tensors of a weights file."""
-
-
-class Denoiser(nn.Module):
-    """What stage 2 trains: the UNet with its heads, and the film's context token.
-
-    Args:
-        unet: the two-path UNet; its input is the noised latent beside the film's latent.
-        film_encoder: gives the context token.
-    """
-
-    def __init__(self, *, unet: TwoPathUNet, film_encoder: FilmEncoder) -> None:
-        super().__init__()
-        self.unet = unet
-        self.film_encoder = film_encoder
-        freeze_one_token_attention(unet)
-
-    def forward(
-        self,
-        noisy: Tensor,
-        time: Tensor,
-        *,
-        depth: Tensor,
-        readings: Tensor,
-        film_latent: Tensor,
-        film: Tensor | None = None,
-        context: Tensor | None = None,
-        covariates: Tensor | None = None,
-        withheld: Tensor | None = None,
-    ) -> Tensor:
-        """Predict what the schedule asks for, for N slices.
-
-        Args:
-            noisy: noised latents, (N, C, h, w).
-            time: (N,), on the schedule's scale.
-            depth: (N,) in [0, 1].
-            readings: (N, readings_width).
-            film_latent: (N, C, h, w).
-            film: (N, 1, H, W), encoded to the context; or else
-            context: (N, tokens, context_dim), encoded before: once a volume is enough.
-            covariates: (N, covariates_width), where the UNet was built for them.
-            withheld: (N,), true for items whose film, readings and covariates are to be unknown: zeros in their
-                place, for classifier-free guidance (Liu et al., "Zero-1-to-3", section 3.2, does so). Depth stays.
-
-        Returns:
-            (N, C, h, w).
-        """
-        if context is None:
-            context = self.film_encoder(film)
-        if withheld is not None:
-            known = (~withheld.bool()).to(noisy)
-            film_latent, context = film_latent * known.view(-1, 1, 1, 1), context * known.view(-1, 1, 1)
-            readings = readings * known[:, None]
-            covariates = None if covariates is None else covariates * known[:, None]
-        stacked = torch.cat([noisy, film_latent], dim=1)
-        return self.unet(stacked, time, context, depth=depth, readings=readings, covariates=covariates)
 
 
 class FilmToVolume(nn.Module):
@@ -88,15 +37,19 @@ class FilmToVolume(nn.Module):
         grade_table: name of the readings' grade table.
         missing_readings: policy for missing readings, see `GradeTable.encode`.
         sampling_steps: calls of the denoiser a slice.
-        slice_batch: how many slices go through the networks at once.
+        slice_batch: how many slices go through the networks at once; fewer where memory is short.
         noise_correlation: `shared`, `independent` or `correlated`, see `slice_noise`.
         noise_length_mm: length of `correlated`.
         guidance_scale: how far the conditions are followed, see `guided`; other than 1 doubles the calls, and the
             denoiser must have been trained with conditions withheld.
         scale_film_latent: whether the concatenated film latent is scaled as the slices' is (the paper's is not).
+        film_latent: whether the film's latent is concatenated at all.
+        film_pyramid: features of the film at full resolution, beside or in place of its latent.
+        mean_head: where there is one, the denoiser learns what it leaves over, see `residual_scale`.
     """
 
     scale_factor: Tensor
+    residual_scale: Tensor
     grid_description: Tensor
     grade_description: Tensor
     trained_on: Tensor
@@ -118,10 +71,20 @@ class FilmToVolume(nn.Module):
         noise_length_mm: float = 6.0,
         guidance_scale: float = 1.0,
         scale_film_latent: bool = True,
+        film_latent: bool = True,
+        film_pyramid: FilmPyramid | None = None,
+        mean_head: MeanHead | None = None,
     ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
-        self.denoiser = Denoiser(unet=unet, film_encoder=film_encoder)
+        self.denoiser = Denoiser(
+            unet=unet,
+            film_encoder=film_encoder,
+            film_pyramid=film_pyramid,
+            film_latent=film_latent,
+            mean=mean_head is not None,
+        )
+        self.mean_head = mean_head
         self.schedule = schedule
         self.grid = Grid.of(image_size=image_size, slices=slices)
         self.missing_readings = missing_readings
@@ -133,6 +96,8 @@ class FilmToVolume(nn.Module):
         self.guidance_scale = guidance_scale
         self.scale_film_latent = scale_film_latent
         self.register_buffer("scale_factor", torch.tensor(1.0))
+        if mean_head is not None:  # weights without a mean head have no such number
+            self.register_buffer("residual_scale", torch.tensor(1.0))
         self.register_buffer("grid_description", _grid_tensor(self.grid))
         self.register_buffer("grade_description", text_tensor(_describe(self.grade_table, missing_readings)))
         self.register_buffer("trained_on", text_tensor("nothing"))
@@ -149,6 +114,7 @@ class FilmToVolume(nn.Module):
         steps: int | None = None,
         seed: int = 0,
         sample: int = 0,
+        mean: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Tensor:
         """Synthesise volumes.
@@ -162,33 +128,41 @@ class FilmToVolume(nn.Module):
             steps: sampling steps; None means `sampling_steps`.
             seed: of the noise: the same seed, film and sample give the same volume.
             sample: index of the sample among several of one film.
+            mean: give the mean head's volume, in one step and without sampling.
             progress: called with the number of slices done.
 
         Returns:
             (B, 1, H, W, S) in [-1, 1].
 
         Raises:
-            ValueError: if the film's or the readings' shape is not the network's.
+            ValueError: if the film's or the readings' shape is not the network's, or `mean` is asked of a network
+                without a mean head.
         """
         self._check_input(film, readings)
+        if mean:
+            self.check_mean_head()
         if readings is None:
             missing = self.grade_table.encode(None, policy=self.missing_readings)
             readings = torch.from_numpy(missing).to(film).expand(film.shape[0], -1)
-        if covariates is None and self.denoiser.unet.covariates_head is not None:
-            # zeros are what training says of unknown covariates, under either policy
-            width = self.denoiser.unet.covariates_head[0].in_features
-            covariates = film.new_zeros(film.shape[0], width)
         if depths is None:
             depths = torch.from_numpy(self.grid.depths(slices))
         depths = depths.to(film.device, torch.float32)
         steps = steps or self.sampling_steps
         positions_mm = depths.cpu().double().numpy() * (self.grid.slices - 1) * self.grid.slice_spacing_mm
+        means = self.mean_latents(film, readings, depths) if self.mean_head is not None else None
+        if mean:
+            return torch.stack([self._decode(knee, FittingBatches(self.slice_batch), progress) for knee in means])
+        if covariates is None and self.denoiser.unet.covariates_head is not None:
+            # zeros are what training says of unknown covariates, under either policy
+            width = self.denoiser.unet.covariates_head[0].in_features
+            covariates = film.new_zeros(film.shape[0], width)
         film_latent = self.encode_film(film)
         context = self.denoiser.film_encoder(film)
+        features = self.denoiser.film_pyramid(film) if self.denoiser.film_pyramid is not None else None
         channels, height, width = film_latent.shape[1:]
 
         def draw(number: int) -> Tensor:
-            return slice_noise(
+            noise = slice_noise(
                 (channels, height, width),
                 positions_mm,
                 seed=seed,
@@ -197,35 +171,66 @@ class FilmToVolume(nn.Module):
                 correlation=self.noise_correlation,
                 length_mm=self.noise_length_mm,
             )
+            return noise.to(film)
 
-        noise = draw(0)
+        noise, count = draw(0), len(depths)
+        # a decoder needs more memory than a denoiser, so each finds its own size
+        denoising, decoding = FittingBatches(self.slice_batch), FittingBatches(self.slice_batch)
         volumes = []
         for knee in range(film.shape[0]):
-            images = []
-            for start in range(0, len(depths), self.slice_batch):
-                part = slice(start, min(start + self.slice_batch, len(depths)))
-                count = part.stop - part.start
-                conditions = {
-                    "depth": depths[part],
-                    "readings": readings[knee].expand(count, -1),
-                    "film_latent": film_latent[knee].expand(count, -1, -1, -1),
-                    "context": context[knee].expand(count, -1, -1),
-                    "covariates": None if covariates is None else covariates[knee].expand(count, -1),
-                }
-                everything = torch.ones(count, dtype=torch.bool, device=film.device)
-                predict = guided(
-                    partial(self.denoiser, **conditions),
-                    partial(self.denoiser, **conditions, withheld=everything),
-                    scale=self.guidance_scale,
-                )
-                # a step's noise is drawn for the whole volume, so that batches of slices fit together
-                fresh = partial(_part_of, draw, part, film)
-                latent = self.schedule.sample(predict, noise[part].to(film), steps=steps, fresh=fresh)
-                images.append(self.decode(latent))
-                if progress:
-                    progress(part.stop)
-            volumes.append(torch.cat(images)[:, 0].permute(1, 2, 0)[None])
+            conditions = {
+                "depth": depths,
+                "readings": readings[knee].expand(count, -1),
+                "film_latent": film_latent[knee].expand(count, -1, -1, -1),
+                "context": context[knee].expand(count, -1, -1),
+                "features": None if features is None else [level[knee].expand(count, -1, -1, -1) for level in features],
+                "mean": None if means is None else means[knee],
+                "covariates": None if covariates is None else covariates[knee].expand(count, -1),
+            }
+            predict = partial(self._predict, conditions, denoising)
+            latent = self.schedule.sample(predict, noise, steps=steps, fresh=lambda step: draw(step + 1))
+            latent = latent if means is None else means[knee] + latent / self.residual_scale
+            volumes.append(self._decode(latent, decoding, progress))
         return torch.stack(volumes)
+
+    def _predict(self, conditions: dict[str, Any], batches: FittingBatches, latent: Tensor, time: Tensor) -> Tensor:
+        """The denoiser on all slices of a volume, in batches, with guidance."""
+
+        def work(part: slice) -> Tensor:
+            told = {name: _part_of(value, part) for name, value in conditions.items()}
+            everything = torch.ones(len(latent[part]), dtype=torch.bool, device=latent.device)
+            predict = guided(
+                partial(self.denoiser, **told),
+                partial(self.denoiser, **told, withheld=everything),
+                scale=self.guidance_scale,
+            )
+            return predict(latent[part], time[part])
+
+        return batches(work, len(latent))
+
+    def _decode(self, latent: Tensor, batches: FittingBatches, progress: Callable[[int], None] | None) -> Tensor:
+        """Latents of a volume's slices, (S, C, h, w), to the volume, (1, H, W, S)."""
+
+        def work(part: slice) -> Tensor:
+            image = self.decode(latent[part])
+            if progress:
+                progress(part.stop)
+            return image
+
+        return batches(work, len(latent))[:, 0].permute(1, 2, 0)[None]
+
+    def mean_latents(self, film: Tensor, readings: Tensor, depths: Tensor) -> Tensor:
+        """The mean head's latents of films (B, 1, H, W) at depths (B, S), or (S,) for all alike: (B, S, C, h, w)."""
+        self.check_mean_head()
+        return self.mean_head.at(self.mean_head.coefficients(film, readings), depths)
+
+    def check_mean_head(self) -> None:
+        """Raise ValueError where there is no mean head to ask."""
+        if self.mean_head is None:
+            raise ValueError(
+                "`mean` needs weights with a mean head, and these have none; configs/mean_residual.json laid over "
+                "configs/train.json trains such weights."
+            )
 
     def encode_film(self, film: Tensor) -> Tensor:
         """The latent that is concatenated, (B, C, h, w): the autoencoder's mean."""
@@ -268,9 +273,11 @@ class FilmToVolume(nn.Module):
                 )
 
 
-def _part_of(draw: Callable[[int], Tensor], part: slice, like: Tensor, step: int) -> Tensor:
-    """The noise that a sampler adds in a step, for a part of the slices; draw 0 is the start's."""
-    return draw(step + 1)[part].to(like)
+def _part_of(value: Tensor | list[Tensor] | None, part: slice) -> Any:
+    """The slices' part of a condition: of None, of a tensor, or of every tensor of a list."""
+    if isinstance(value, list):
+        return [item[part] for item in value]
+    return None if value is None else value[part]
 
 
 def grade_table_of(name: str, unet: TwoPathUNet, policy: str) -> GradeTable:

@@ -89,3 +89,34 @@ def test_slice_noise_has_unit_variance_and_the_kernels_correlation():
     assert torch.equal(shared[0], shared[-1])
     independent = slice_noise((4, 32, 32), positions, seed=0, correlation="independent").flatten(1)
     assert abs((independent[1:] * independent[:-1]).mean().item()) < 0.02
+
+
+@pytest.mark.parametrize("count", [30, 50, 200, 500])
+def test_the_length_of_correlated_noise_is_in_millimetres_however_many_slices(count):
+    """A volume of 73.5 mm: at 6 mm apart the kernel of 6 mm is exp(-1/2) = 0.607, at 12 mm exp(-2) = 0.135."""
+    positions = np.linspace(0.0, 73.5, count)
+    noise = slice_noise((4, 24, 24), positions, seed=0, correlation="correlated", length_mm=6.0).flatten(1)
+    assert noise.isfinite().all()
+    assert noise.var(dim=1).mean().item() == pytest.approx(1.0, abs=0.05)
+    correlation = np.corrcoef(noise.numpy())
+    for apart in (6.0, 12.0):
+        steps = round(apart / (positions[1] - positions[0]))
+        exact = np.exp(-0.5 * (steps * (positions[1] - positions[0]) / 6.0) ** 2)
+        assert np.diagonal(correlation, steps).mean() == pytest.approx(exact, abs=0.03)
+
+
+def test_a_volumes_correlated_noise_is_given_millimetres(small_network, monkeypatch):
+    """Six slices of the small grid span 5 x 12.5 mm; so do 31 of them."""
+    given = []
+
+    def record(shape, positions, **options):
+        given.append((positions, options["length_mm"]))
+        return slice_noise(shape, positions, **options)
+
+    monkeypatch.setattr("bundle.networks.generator.slice_noise", record)
+    small_network.noise_correlation, small_network.noise_length_mm = "correlated", 7.0
+    for count in (6, 31):
+        small_network(torch.zeros(1, 1, 16, 16), slices=count, steps=1)
+    for (positions, length), count in zip(given, (6, 31), strict=True):
+        np.testing.assert_allclose(positions, np.linspace(0.0, 62.5, count), atol=1e-9)
+        assert length == 7.0

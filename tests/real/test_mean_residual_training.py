@@ -1,0 +1,119 @@
+"""Mean and residual by the commands that a user types: trained in three stages, killed and resumed, and sampled."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import pytest
+from made_up_set import write_set
+
+from bundle.weights import read_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {
+    "_desc_": "Overlay: the smallest networks that have every part.",
+    "image_size": 32,
+    "slices": 6,
+    "patch_size": 16,
+    "patches_per_volume": 4,
+    "patch_batch_size": 8,
+    "autoencoder_epochs": 2,
+    "mean_epochs": 3,
+    "mean_batch_size": 2,
+    "joint_band_weight": 0.1,
+    "joint_band_slices": 1,
+    "joint_band_from": 3,
+    "epochs": 3,
+    "slices_per_volume": 2,
+    "batch_size": 4,
+    "val_interval": 3,
+    "validation_volumes": 1,
+    "sampling_steps": 2,
+    "network_def#autoencoder#channels": [8, 8, 8],
+    "network_def#autoencoder#norm_num_groups": 4,
+    "network_def#unet#channels": [16, 16],
+    "network_def#unet#num_res_blocks": [1, 1],
+    "network_def#unet#attention_levels": [False, True],
+    "network_def#unet#num_head_channels": 8,
+    "network_def#unet#norm_num_groups": 4,
+    "network_def#mean_head#channels": [8, 8, 16, 16],
+    "network_def#mean_head#knots": 6,
+    "network_def#film_pyramid#widths": [8, 8, 8, 16],
+    "network_def#film_pyramid#unet_channels": [16, 16],
+}
+STAGES = [("autoencoder", 1), ("autoencoder", 2)] + [(stage, n) for stage in ("mean", "diffusion") for n in (1, 2, 3)]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    """Made-up knees, and the command's first options."""
+    folder = tmp_path_factory.mktemp("mean")
+    write_set(folder / "set", image_size=32, slices=6)
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    return folder
+
+
+def command(setting, first, *, run, output, more=()):
+    files = [f"configs/{name}.json" for name in (first, "mean_residual", "film_pyramid")] + [str(setting / "tiny.json")]
+    options = [f"--config_file={files}", f"--dataset_dir={setting / 'set'}", f"--output_dir={output}"]
+    return [sys.executable, "-m", "monai.bundle", "run", run, *options, *more]
+
+
+def losses(output):
+    path = output / "losses.csv"
+    if not path.is_file():
+        return []
+    with path.open() as file:
+        return [(row["stage"], int(row["epoch"]), row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def trained(setting):
+    output = setting / "whole"
+    subprocess.run(command(setting, "train", run="training", output=output), cwd=ROOT, check=True)
+    return output
+
+
+def test_three_stages_leave_their_losses_and_one_file(trained):
+    assert [row[:2] for row in losses(trained)] == STAGES
+    mean = [float(row[2]) for row in losses(trained) if row[0] == "mean"]
+    assert mean[1] < mean[0]
+    assert mean[2] > mean[1], "the joint band's term comes last"
+    state = read_weights(trained / "model.pt")
+    assert state["residual_scale"] > 0
+    assert state["residual_scale"] != 1
+    assert state["mean_head.base"].abs().max() > 0
+    assert any(name.startswith("denoiser.film_pyramid.into") and value.abs().max() > 0 for name, value in state.items())
+    assert (trained / "validation.csv").is_file()
+
+
+@pytest.mark.parametrize("moment", [("mean", 1), ("mean", 3), ("diffusion", 1)])
+def test_a_killed_training_resumes_to_the_same_weights(setting, trained, tmp_path, moment):
+    arguments = command(setting, "train", run="training", output=tmp_path)
+    process = subprocess.Popen(arguments, cwd=ROOT)
+    deadline = time.monotonic() + 300
+    while moment not in [row[:2] for row in losses(tmp_path)]:
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "model.pt").exists()
+    subprocess.run(arguments, cwd=ROOT, check=True)
+    assert losses(tmp_path) == losses(trained)
+    assert (tmp_path / "model.pt").read_bytes() == (trained / "model.pt").read_bytes()
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_inference_gives_samples_and_the_mean(setting, trained, tmp_path, mean):
+    weights = [f"--weights={trained / 'model.pt'}", f"--inferer#mean={mean}"]
+    subprocess.run(command(setting, "inference", run="run", output=tmp_path, more=weights), cwd=ROOT, check=True)
+    volumes = sorted(tmp_path.glob("*_mri_synthetic.nii.gz"))
+    assert len(volumes) == 2
+    assert all(nib.load(path).shape == (32, 32, 6) for path in volumes)

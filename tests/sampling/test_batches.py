@@ -1,0 +1,108 @@
+"""Batches that fit memory: the size is found, kept, and changes nothing in the result."""
+
+import pytest
+import torch
+
+from bundle.sampling import DiffusionSchedule, FittingBatches, FlowSchedule
+from bundle.sampling.batches import out_of_memory
+
+CPU = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."
+SHORT = {"python": MemoryError(), "cpu": RuntimeError(CPU), "cuda": torch.cuda.OutOfMemoryError("CUDA out of memory.")}
+
+
+def limited(largest, error, sizes):
+    """A function of a part that fails, as memory does, above `largest` items."""
+
+    def work(part):
+        sizes.append(part.stop - part.start)
+        if sizes[-1] > largest:
+            raise error
+        return 2.0 * torch.arange(part.start, part.stop)
+
+    return work
+
+
+@pytest.mark.parametrize("error", SHORT.values(), ids=SHORT)
+def test_the_batch_is_halved_until_it_fits_and_stays_so(error):
+    """20 -> 10 -> 5 at a limit of 6: four batches of 5, and nothing larger is tried again."""
+    sizes = []
+    batches = FittingBatches(50)
+    assert batches(limited(6, error, sizes), 20).tolist() == [2.0 * item for item in range(20)]
+    assert sizes == [20, 10, 5, 5, 5, 5]
+    sizes.clear()
+    batches(limited(6, error, sizes), 20)
+    assert sizes == [5, 5, 5, 5], "the found size holds for what comes after"
+
+
+def test_memory_that_runs_out_midway_keeps_what_is_done():
+    sizes, largest = [], [8]
+
+    def work(part):
+        sizes.append((part.start, part.stop))
+        if part.stop - part.start > largest[0]:
+            raise MemoryError
+        largest[0] = 3  # another program takes memory
+        return torch.arange(part.start, part.stop)
+
+    assert FittingBatches(8)(work, 12).tolist() == list(range(12))
+    assert sizes == [(0, 8), (8, 12), (8, 10), (10, 12)]
+
+
+def test_other_errors_pass_and_one_item_too_many_is_said():
+    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not out_of_memory(ValueError("out of memory"))
+    with pytest.raises(ZeroDivisionError):
+        FittingBatches(4)(lambda part: 1 / 0, 4)
+    with pytest.raises(RuntimeError, match="mat1"):
+        FittingBatches(4)(limited(0, RuntimeError("mat1"), []), 4)
+    with pytest.raises(RuntimeError, match="one item at a time does not fit memory"):
+        FittingBatches(4)(limited(0, SHORT["cpu"], []), 4)
+    with pytest.raises(ValueError, match="`size` must be at least 1"):
+        FittingBatches(0)
+
+
+@pytest.mark.parametrize("stage", ["denoiser", "decoder"])
+@pytest.mark.parametrize("schedule", ["flow", "ancestral"])
+def test_a_volume_does_not_depend_on_the_size_that_fits(small_network, monkeypatch, schedule, stage):
+    """The step is repeated with the same noise, wherever in the volume memory runs out."""
+    if schedule == "ancestral":
+        small_network.schedule = DiffusionSchedule(num_train_timesteps=1000, eta=1.0, prediction_type="v_prediction")
+    small_network.noise_correlation, small_network.slice_batch = "correlated", 6
+    film = torch.linspace(-1, 1, 16).expand(2, 1, 16, 16)
+    whole = small_network(film, seed=5)
+    part = small_network.denoiser if stage == "denoiser" else small_network.autoencoder.decoder
+    sizes, plain = [], part.forward
+
+    def forward(first, *others, **conditions):
+        sizes.append(len(first))
+        if len(sizes) > 1 and len(first) > 2:  # the first call fits: memory runs out on the way
+            raise RuntimeError(CPU)
+        return plain(first, *others, **conditions)
+
+    monkeypatch.setattr(part, "forward", forward)
+    torch.testing.assert_close(small_network(film, seed=5), whole, atol=1e-5, rtol=0)
+    assert sizes[:3] == [6, 6, 3]
+    assert set(sizes[3:]) == {2}, "the second knee begins with the size that the first one found"
+
+
+GUIDED = {
+    "flow": FlowSchedule(),
+    "ddim": DiffusionSchedule(num_train_timesteps=1000),
+    "ancestral": DiffusionSchedule(num_train_timesteps=1000, prediction_type="v_prediction", eta=1.0),
+    "dpm_solver": DiffusionSchedule(num_train_timesteps=1000, solver="dpm_solver", spacing="log_snr"),
+}
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_guidance_works_with_every_sampler(small_network, name):
+    """At scale 0 the film says nothing, at 1 the plain volume comes out, and beyond it another."""
+    small_network.schedule = GUIDED[name]
+    film = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16)
+    volumes = {}
+    for scale in (0.0, 0.999999, 1.0, 4.0):
+        small_network.guidance_scale = scale
+        volumes[scale] = small_network(film, steps=3)
+    torch.testing.assert_close(volumes[0.999999], volumes[1.0], atol=1e-3, rtol=0)
+    assert not torch.allclose(volumes[4.0], volumes[1.0], atol=1e-3)
+    small_network.guidance_scale = 0.0
+    assert torch.equal(volumes[0.0], small_network(film.flip(-1), steps=3))
