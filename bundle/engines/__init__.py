@@ -14,6 +14,7 @@ from bundle.engines.prepare_batch import PrepareDenoising, PrepareFilm, PrepareR
 from bundle.engines.progress import MetricLog, Progress
 from bundle.engines.record import record_config
 from bundle.engines.slices import SliceDataset
+from bundle.engines.windows import WindowDataset, stack_windows
 
 __all__ = [
     "AugmentedDataset",
@@ -31,6 +32,7 @@ __all__ = [
     "PrepareReconstruction",
     "Progress",
     "SliceDataset",
+    "WindowDataset",
     "distributed",
     "finish",
     "finish_finder",
@@ -38,6 +40,7 @@ __all__ = [
     "preflight",
     "rank",
     "record_config",
+    "stack_windows",
     "warm_up_then_cosine",
     "world_size",
 ]

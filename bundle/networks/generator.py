@@ -124,6 +124,7 @@ class FilmToVolume(nn.Module):
         self.denoiser = Denoiser(unet=unet, film_encoder=film_encoder)
         self.schedule = schedule
         self.grid = Grid.of(image_size=image_size, slices=slices)
+        unet.see_stacks(span_mm=(self.grid.slices - 1) * self.grid.slice_spacing_mm, slice_batch=slice_batch)
         self.missing_readings = missing_readings
         self.grade_table = grade_table_of(grade_table, unet, missing_readings)
         self.sampling_steps = sampling_steps
@@ -195,14 +196,17 @@ class FilmToVolume(nn.Module):
             )
 
         noise = draw(0)
+        # slices that see each other go through the denoiser together; the UNet bounds its memory itself
+        stacked = self.denoiser.unet.mixers is not None
+        size = len(depths) if stacked else self.slice_batch
         volumes = []
         for knee in range(film.shape[0]):
             images = []
-            for start in range(0, len(depths), self.slice_batch):
-                part = slice(start, min(start + self.slice_batch, len(depths)))
+            for start in range(0, len(depths), size):
+                part = slice(start, min(start + size, len(depths)))
                 count = part.stop - part.start
                 conditions = {
-                    "depth": depths[part],
+                    "depth": depths[part][None] if stacked else depths[part],
                     "readings": readings[knee].expand(count, -1),
                     "film_latent": film_latent[knee].expand(count, -1, -1, -1),
                     "context": context[knee].expand(count, -1, -1),
@@ -217,7 +221,7 @@ class FilmToVolume(nn.Module):
                 # a step's noise is drawn for the whole volume, so that batches of slices fit together
                 fresh = partial(_part_of, draw, part, film)
                 latent = self.schedule.sample(predict, noise[part].to(film), steps=steps, fresh=fresh)
-                images.append(self.decode(latent))
+                images.extend(self.decode(piece) for piece in latent.split(self.slice_batch))
                 if progress:
                     progress(part.stop)
             volumes.append(torch.cat(images)[:, 0].permute(1, 2, 0)[None])
