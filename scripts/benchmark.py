@@ -112,9 +112,7 @@ def measure_prepare(knees: int, seed: int, size: int) -> None:
         make_cohort(oai, Recipe(seed), participants=knees)
         profile = cProfile.Profile()
         began = time.perf_counter()
-        report = profile.runcall(
-            prepare, oai, out, Options(image_size=size), workers=1, finder=FINDER, say=lambda _: None
-        )
+        report = profile.runcall(prepare, oai, out, Options(image_size=size), workers=1, finder=FINDER, say=lambda _: None)
         seconds = time.perf_counter() - began
     done = report["counts"]["prepared"]
     # Rows of (file, line, function): (calls, primitive calls, own seconds, seconds with callees, callers).

@@ -152,9 +152,7 @@ class TwoPathUNet(DiffusionModelUNet):
                 "`bundle.engines.WindowDataset` with `stack_windows` gives such batches."
             )
         if self.depth_span_mm is None:
-            raise ValueError(
-                "the UNet does not know what a depth of 1 is in mm; call `see_stacks` (FilmToVolume does)."
-            )
+            raise ValueError("a depth of 1 must be known in mm; call `see_stacks`, as FilmToVolume does.")
         return depth * self.depth_span_mm
 
     def _run(self, block: nn.Module, **arguments: Any) -> Any:
@@ -170,9 +168,8 @@ class TwoPathUNet(DiffusionModelUNet):
         ]
         if isinstance(parts[0], Tensor):
             return torch.cat(parts)
-        return torch.cat([part[0] for part in parts]), [
-            torch.cat(level) for level in zip(*(part[1] for part in parts), strict=True)
-        ]
+        skips = zip(*(outputs for _, outputs in parts), strict=True)
+        return torch.cat([hidden for hidden, _ in parts]), [torch.cat(level) for level in skips]
 
 
 def _part(value: Tensor | list[Tensor] | None, part: slice) -> Any:

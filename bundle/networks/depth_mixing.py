@@ -101,7 +101,8 @@ def interpolation(positions: Tensor, wanted: Tensor) -> Tensor:
     """Weights of linear interpolation over positions in any order; beyond the ends, the end's value.
 
     Args:
-        positions: (V, S); wanted: (V, T).
+        positions: (V, S), in any unit.
+        wanted: (V, T), in the same.
 
     Returns:
         (V, T, S); rows sum to 1.

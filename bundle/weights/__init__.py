@@ -3,6 +3,7 @@
 from bundle.weights.files import load_weights, read_weights, save_weights, weights_hash
 from bundle.weights.importing import KINDS, import_weights
 from bundle.weights.pretrained import load_parts, load_pretrained
+from bundle.weights.starting import start_from
 
 __all__ = [
     "KINDS",
@@ -12,5 +13,6 @@ __all__ = [
     "load_weights",
     "read_weights",
     "save_weights",
+    "start_from",
     "weights_hash",
 ]
