@@ -3,6 +3,7 @@
 from bundle.engines.augmented import AugmentedDataset
 from bundle.engines.average import ParameterAverage
 from bundle.engines.checkpoints import EpochCheckpoints
+from bundle.engines.distillation import LandingLoss, PrepareDistilling, Segments, teacher_of
 from bundle.engines.distributed import distributed, join_group, rank, world_size
 from bundle.engines.epochs import EpochToDataset, LossLog, warm_up_then_cosine
 from bundle.engines.finish import finish
@@ -21,16 +22,19 @@ __all__ = [
     "AutoencoderLoss",
     "EpochCheckpoints",
     "EpochToDataset",
+    "LandingLoss",
     "LandmarkLoss",
     "LatentDataset",
     "LossLog",
     "MetricLog",
     "ParameterAverage",
     "PrepareDenoising",
+    "PrepareDistilling",
     "PrepareFilm",
     "PrepareLandmarks",
     "PrepareReconstruction",
     "Progress",
+    "Segments",
     "SliceDataset",
     "WindowDataset",
     "distributed",
@@ -41,6 +45,7 @@ __all__ = [
     "rank",
     "record_config",
     "stack_windows",
+    "teacher_of",
     "warm_up_then_cosine",
     "world_size",
 ]
