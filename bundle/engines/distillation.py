@@ -169,4 +169,6 @@ def teacher_of(network: FilmToVolume, path: str) -> nn.Module:
         FileNotFoundError: if there is no such file.
         ValueError: if it is of another network.
     """
-    return load_weights(copy.deepcopy(network), path).denoiser.requires_grad_(False)
+    teacher = copy.deepcopy(network)
+    load_weights(teacher, path)
+    return teacher.denoiser.requires_grad_(False)

@@ -135,7 +135,7 @@ class TwoPathUNet(DiffusionModelUNet):
             skips.extend(outputs)
         hidden = self._run(self.middle_block, hidden_states=hidden, temb=down, context=context)
         for level, block in zip(reversed(range(len(self.up_blocks))), self.up_blocks, strict=True):
-            if self.mixers is not None and str(level) in self.mixers:
+            if positions_mm is not None and self.mixers is not None and str(level) in self.mixers:
                 stack = hidden.unflatten(0, tuple(positions_mm.shape))
                 hidden = self._run(self.mixers[str(level)], hidden=stack, positions_mm=positions_mm).flatten(0, 1)
             count = len(block.resnets)

@@ -201,7 +201,7 @@ class FilmToVolume(nn.Module):
         size = len(depths) if stacked else self.slice_batch
         volumes = []
         for knee in range(film.shape[0]):
-            images = []
+            images: list[Tensor] = []
             for start in range(0, len(depths), size):
                 part = slice(start, min(start + size, len(depths)))
                 count = part.stop - part.start
