@@ -70,6 +70,17 @@ def test_overlays_lie_over_both(base, overlay):
     assert network.grid == Grid.of(image_size=config["image_size"], slices=config["slices"])
 
 
+@pytest.mark.parametrize("base", STANDALONE)
+@pytest.mark.parametrize("sizes", [(), ("smoke",)])
+def test_volume_overlay_lets_slices_see_each_other_in_both(base, sizes):
+    config = parser(base, *sizes, "volume")
+    network = config.get_parsed_content("network_def")
+    assert list(network.denoiser.unet.mixers) == ["2"]
+    assert network.noise_correlation == "correlated"
+    plain = parser(base, *sizes).get_parsed_content("network_def")
+    assert plain.denoiser.unet.mixers is None
+
+
 def test_the_compact_network_is_small_and_gives_the_metadatas_volume():
     network = parser("inference").get_parsed_content("network_def")
     assert sum(parameter.numel() for parameter in network.parameters()) < 12e6

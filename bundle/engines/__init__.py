@@ -4,6 +4,7 @@ from bundle.engines.augmented import AugmentedDataset
 from bundle.engines.average import ParameterAverage
 from bundle.engines.checkpoints import EpochCheckpoints
 from bundle.engines.denoising_loss import DenoisingLoss
+from bundle.engines.distillation import LandingLoss, PrepareDistilling, Segments, teacher_of
 from bundle.engines.distributed import distributed, join_group, rank, share, world_size
 from bundle.engines.epochs import EpochToDataset, LossLog, warm_up_then_cosine
 from bundle.engines.finish import finish
@@ -21,6 +22,7 @@ from bundle.engines.record import record_config
 from bundle.engines.residual import PrepareResidual, Residual
 from bundle.engines.slices import SliceDataset
 from bundle.engines.start_from import start_from
+from bundle.engines.windows import WindowDataset, stack_windows
 
 __all__ = [
     "AugmentedDataset",
@@ -28,6 +30,7 @@ __all__ = [
     "DenoisingLoss",
     "EpochCheckpoints",
     "EpochToDataset",
+    "LandingLoss",
     "LandmarkLoss",
     "LatentDataset",
     "LossLog",
@@ -39,6 +42,7 @@ __all__ = [
     "ParameterAverage",
     "PrecisionInferer",
     "PrepareDenoising",
+    "PrepareDistilling",
     "PrepareFilm",
     "PrepareLandmarks",
     "PrepareMean",
@@ -46,7 +50,9 @@ __all__ = [
     "PrepareResidual",
     "Progress",
     "Residual",
+    "Segments",
     "SliceDataset",
+    "WindowDataset",
     "distributed",
     "finish",
     "finish_finder",
@@ -56,7 +62,9 @@ __all__ = [
     "rank",
     "record_config",
     "share",
+    "stack_windows",
     "start_from",
+    "teacher_of",
     "warm_up_then_cosine",
     "world_size",
 ]

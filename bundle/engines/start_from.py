@@ -6,7 +6,7 @@ import logging
 
 from bundle.engines.average import ParameterAverage
 from bundle.networks import FilmToVolume
-from bundle.weights import load_pretrained, load_weights, read_weights
+from bundle.weights import load_pretrained, load_start, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,8 @@ def start_from(network: FilmToVolume, path: str | None, *, average: ParameterAve
 
     Args:
         network: to be trained.
-        path: `model.pt` of another run, or a file of `scripts/import_weights.py`; None starts from nothing.
+        path: `model.pt` of another run, which may lack parts that begin at zero, or a file of
+            `scripts/import_weights.py`; None starts from nothing.
         average: its moving averages, which start from the same weights.
 
     Raises:
@@ -30,6 +31,6 @@ def start_from(network: FilmToVolume, path: str | None, *, average: ParameterAve
     if "architecture" in read_weights(path):
         load_pretrained(network, path)
     else:
-        load_weights(network, path)
+        load_start(network, path)
     average.restart()
     logger.info(f"starting from {path}: {network.provenance()}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from monai.networks.nets.diffusion_model_unet import (
     DiffusionModelUNet,
     SpatialTransformer,
@@ -14,6 +15,7 @@ from monai.networks.nets.diffusion_model_unet import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bundle.networks.depth_mixing import DepthMixer
 from bundle.networks.extra_tokens import add_extra_tokens
 
 DEPTH_SCALE = 1000.0
@@ -33,6 +35,8 @@ class TwoPathUNet(DiffusionModelUNet):
             checkpoints have 1e-6 there and 1e-5 elsewhere; MONAI's class takes one for all.
         extra_tokens: whether the context may have more tokens than the film's one, see `ExtraTokenAttention`.
         use_checkpoint: compute each block's activations again in the backward pass, to save memory.
+        depth_mixing: lets the slices of a volume see each other: arguments of `DepthMixer`, and `levels`, those of
+            `channels` that have one (0 is the finest; the lowest alone if not said). None means slices on their own.
         unet: arguments of `DiffusionModelUNet`.
 
     Source:
@@ -49,6 +53,7 @@ class TwoPathUNet(DiffusionModelUNet):
         transformer_norm_eps: float | None = None,
         extra_tokens: bool = False,
         use_checkpoint: bool = False,
+        depth_mixing: Mapping[str, Any] | None = None,
         **unet: Any,
     ) -> None:
         super().__init__(**unet)
@@ -65,6 +70,16 @@ class TwoPathUNet(DiffusionModelUNet):
         self.depth_head = _head(base, 4 * base)
         self.readings_head = _head(readings_width, 4 * base)
         self.covariates_head = _head(covariates_width, 4 * base) if covariates_width else None
+        self.depth_span_mm: float | None = None
+        self.slice_batch: int | None = None
+        self.mixers = _mixers(self.block_out_channels, **depth_mixing) if depth_mixing is not None else None
+
+    def see_stacks(self, *, span_mm: float, slice_batch: int) -> None:
+        """Say what a depth of 1 is in mm, and how many slices a block computes at once where nothing is learnt.
+
+        Blocks between mixers treat slices alone, so that `slice_batch` bounds memory and changes no result.
+        """
+        self.depth_span_mm, self.slice_batch = span_mm, slice_batch
 
     def forward(  # type: ignore[override]
         self,
@@ -83,7 +98,8 @@ class TwoPathUNet(DiffusionModelUNet):
             x: noised latent beside the film's latent, (N, C, h, w).
             timesteps: (N,), on the schedule's scale.
             context: tokens for cross-attention, (N, tokens, C), the film's first.
-            depth: (N,) in [0, 1]; None leaves the down path unconditioned.
+            depth: (N,) in [0, 1]; None leaves the down path unconditioned. With `depth_mixing` (V, S), S slices
+                of each of V volumes, whose slices follow one another in the N = V * S items.
             readings: (N, readings_width); None leaves the up path unconditioned.
             covariates: (N, covariates_width), as the readings.
             features: what is added to each level's input, of `FilmPyramid`.
@@ -92,13 +108,16 @@ class TwoPathUNet(DiffusionModelUNet):
             (N, out_channels, h, w).
 
         Raises:
-            ValueError: on further tokens or covariates that the network was not built for.
+            ValueError: on further tokens or covariates that the network was not built for, or depths that do not say
+                which slices belong together where they must.
         """
         if context is not None and context.shape[1] > 1 and not self.extra_tokens:
             raise ValueError(
                 f"`context` must be one token, got {context.shape[1]}; further ones need `extra_tokens`, since in the "
                 "softmax of the first they would change what it says."
             )
+        positions_mm = self._positions_mm(depth, len(x)) if self.mixers is not None else None
+        depth = depth if depth is None else depth.flatten()
         base = self.block_out_channels[0]
         time = self.time_embed(get_timestep_embedding(timesteps, base).to(x.dtype))
         down = up = time
@@ -118,17 +137,58 @@ class TwoPathUNet(DiffusionModelUNet):
             hidden, outputs = self._run(block, hidden_states=hidden, temb=down, context=context)
             skips.extend(outputs)
         hidden = self._run(self.middle_block, hidden_states=hidden, temb=down, context=context)
-        for block in self.up_blocks:
+        for level, block in zip(reversed(range(len(self.up_blocks))), self.up_blocks, strict=True):
+            if positions_mm is not None and self.mixers is not None and str(level) in self.mixers:
+                stack = hidden.unflatten(0, tuple(positions_mm.shape))
+                hidden = self._run(self.mixers[str(level)], hidden=stack, positions_mm=positions_mm).flatten(0, 1)
             count = len(block.resnets)
             states = {"hidden_states": hidden, "res_hidden_states_list": skips[-count:]}
             hidden = self._run(block, **states, temb=up, context=context)
             skips = skips[:-count]
         return self.out(hidden)
 
+    def _positions_mm(self, depth: Tensor | None, count: int) -> Tensor:
+        if depth is None or depth.ndim != 2 or depth.numel() != count:
+            shape = None if depth is None else tuple(depth.shape)
+            raise ValueError(
+                f"`depth` must have shape (V, S) with V * S = {count} where slices see each other, got {shape}; "
+                "`bundle.engines.WindowDataset` with `stack_windows` gives such batches."
+            )
+        if self.depth_span_mm is None:
+            raise ValueError("a depth of 1 must be known in mm; call `see_stacks`, as FilmToVolume does.")
+        return depth * self.depth_span_mm
+
     def _run(self, block: nn.Module, **arguments: Any) -> Any:
         if self.use_checkpoint and self.training:
             return checkpoint(block, use_reentrant=False, **arguments)
-        return block(**arguments)
+        count = len(arguments.get("hidden_states", ()))
+        if self.mixers is None or self.slice_batch is None or count <= self.slice_batch or torch.is_grad_enabled():
+            return block(**arguments)
+        starts = range(0, count, self.slice_batch)
+        parts = [
+            block(**{name: _part(value, slice(start, start + self.slice_batch)) for name, value in arguments.items()})
+            for start in starts
+        ]
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts)
+        skips = zip(*(outputs for _, outputs in parts), strict=True)
+        return torch.cat([hidden for hidden, _ in parts]), [torch.cat(level) for level in skips]
+
+
+def _part(value: Tensor | list[Tensor] | None, part: slice) -> Any:
+    """The part's items of a tensor or of each of several."""
+    if isinstance(value, list):
+        return [item[part] for item in value]
+    return None if value is None else value[part]
+
+
+def _mixers(channels: Sequence[int], *, levels: Sequence[int] | None = None, **options: Any) -> nn.ModuleDict:
+    """A mixer before the up block of each of `levels`, where the resolution is the level's."""
+    last = len(channels) - 1
+    chosen = [last] if levels is None else list(levels)
+    if not chosen or not all(isinstance(level, int) and 0 <= level <= last for level in chosen):
+        raise ValueError(f"`levels` of `depth_mixing` must name some of 0 to {last}, got {chosen}.")
+    return nn.ModuleDict({str(level): DepthMixer(channels[min(level + 1, last)], **options) for level in chosen})
 
 
 def _head(width: int, embedding: int) -> nn.Sequential:

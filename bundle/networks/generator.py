@@ -87,6 +87,7 @@ class FilmToVolume(nn.Module):
         self.mean_head = mean_head
         self.schedule = schedule
         self.grid = Grid.of(image_size=image_size, slices=slices)
+        unet.see_stacks(span_mm=(self.grid.slices - 1) * self.grid.slice_spacing_mm, slice_batch=slice_batch)
         self.missing_readings = missing_readings
         self.grade_table = grade_table_of(grade_table, unet, missing_readings)
         self.sampling_steps = sampling_steps
@@ -194,10 +195,13 @@ class FilmToVolume(nn.Module):
         return torch.stack(volumes)
 
     def _predict(self, conditions: dict[str, Any], batches: FittingBatches, latent: Tensor, time: Tensor) -> Tensor:
-        """The denoiser on all slices of a volume, in batches, with guidance."""
+        """The denoiser on all slices of a volume, with guidance; in batches, unless the slices see each other."""
+        stacked = self.denoiser.unet.mixers is not None
 
         def work(part: slice) -> Tensor:
             told = {name: _part_of(value, part) for name, value in conditions.items()}
+            if stacked:
+                told["depth"] = told["depth"][None]
             everything = torch.ones(len(latent[part]), dtype=torch.bool, device=latent.device)
             predict = guided(
                 partial(self.denoiser, **told),
@@ -206,7 +210,8 @@ class FilmToVolume(nn.Module):
             )
             return predict(latent[part], time[part])
 
-        return batches(work, len(latent))
+        # A stack that were split would be another volume; its UNet bounds its memory itself.
+        return work(slice(0, len(latent))) if stacked else batches(work, len(latent))
 
     def _decode(self, latent: Tensor, batches: FittingBatches, progress: Callable[[int], None] | None) -> Tensor:
         """Latents of a volume's slices, (S, C, h, w), to the volume, (1, H, W, S)."""
