@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,6 +38,10 @@ class FilmEncoder(nn.Module):
         quick_gelu: bool = False,
         freeze_tower: bool = False,
     ) -> None:
+        # Here, because it takes seconds and 60 MB, and making or preparing data has no tower.
+        from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+        from open_clip.transformer import QuickGELU, VisionTransformer
+
         super().__init__()
         self.tower = VisionTransformer(
             image_size=image_size,
