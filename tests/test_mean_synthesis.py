@@ -70,6 +70,12 @@ def test_the_shipped_weights_load_as_before():
     assert not [name for name in network.state_dict() if "mean" in name or "pyramid" in name or "residual" in name]
 
 
+def test_weights_whose_slices_see_each_other_build_such_a_network(tmp_path):
+    network = built("inference", "volume")
+    path = save_weights(network, tmp_path / "model.pt", trained_on="made-up")
+    assert bundle.load(ROOT, weights=path).denoiser.unet.mixers is not None
+
+
 def test_weights_build_the_network_that_they_are_of(weights):
     network = bundle.load(ROOT, weights=weights)
     assert network.mean_head is not None
