@@ -19,11 +19,7 @@ from bundle.transforms.volume import place_volume
 from bundle.weights import load_weights, read_weights, weights_hash
 
 PHANTOM = "synthetic-phantom"
-OVERLAYS = {
-    "mean_head.": "mean_residual",
-    "denoiser.film_pyramid.": "film_pyramid",
-    "denoiser.unet.mixers.": "volume",
-}
+OVERLAYS = {"mean_head.": "mean_residual", "denoiser.film_pyramid.": "film_pyramid", "denoiser.unet.mixers.": "volume"}
 """Beginning of a weight's name to the configuration that, laid over `inference.json`, builds its part."""
 
 

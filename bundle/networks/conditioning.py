@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bundle.networks.depth_mixing import DepthMixer
-from bundle.networks.extra_tokens import add_extra_tokens
+from bundle.networks.extra_tokens import ExtraTokenAttention
+from bundle.networks.one_token import OneTokenAttention, replace_cross_attention
 
 DEPTH_SCALE = 1000.0
 """Depth in [0, 1] times this goes into the sinusoid; at 1 neighbouring slices would share one code (zero123.md 2)."""
@@ -64,8 +65,7 @@ class TwoPathUNet(DiffusionModelUNet):
             for module in self.modules():
                 if isinstance(module, SpatialTransformer):
                     module.norm.eps = transformer_norm_eps
-        if extra_tokens:
-            add_extra_tokens(self)
+        replace_cross_attention(self, ExtraTokenAttention if extra_tokens else OneTokenAttention)
         base = self.block_out_channels[0]
         self.depth_head = _head(base, 4 * base)
         self.readings_head = _head(readings_width, 4 * base)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from monai.networks.blocks import CrossAttentionBlock
 from monai.networks.nets.diffusion_model_unet import zero_module
-from torch import Tensor, nn
+from torch import Tensor
+
+from bundle.networks.one_token import OneTokenAttention, arguments_of
 
 
-class ExtraTokenAttention(CrossAttentionBlock):
+class ExtraTokenAttention(OneTokenAttention):
     """Attends to the first token as MONAI's block does, and to the others with weights of their own.
 
     In one softmax the others would take weight from the first even where they say nothing: two zero tokens change
@@ -21,18 +23,8 @@ class ExtraTokenAttention(CrossAttentionBlock):
     """
 
     def __init__(self, of: CrossAttentionBlock) -> None:
-        arguments = {
-            "hidden_size": of.num_heads * of.head_dim,
-            "num_heads": of.num_heads,
-            "hidden_input_size": of.hidden_input_size,
-            "context_input_size": of.context_input_size,
-            "dim_head": of.head_dim,
-            "attention_dtype": of.attention_dtype,
-            "use_flash_attention": of.use_flash_attention,
-        }
-        super().__init__(**arguments)
-        self.load_state_dict(of.state_dict(), assign=True)
-        self.extra = CrossAttentionBlock(**arguments)
+        super().__init__(of)
+        self.extra = CrossAttentionBlock(**arguments_of(of))
         zero_module(self.extra.out_proj)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -40,10 +32,3 @@ class ExtraTokenAttention(CrossAttentionBlock):
         if context is None or context.shape[1] == 1:
             return super().forward(x, context)
         return super().forward(x, context[:, :1]) + self.extra(x, context[:, 1:])
-
-
-def add_extra_tokens(unet: nn.Module) -> None:
-    """Give every cross-attention of a UNet its branch for further tokens."""
-    for module in list(unet.modules()):
-        if isinstance(getattr(module, "attn2", None), CrossAttentionBlock):
-            module.attn2 = ExtraTokenAttention(module.attn2)
