@@ -1,4 +1,4 @@
-"""Measure what the parts cost: seconds a knee and core, by stage, and memory; ratios are of one run on one machine."""
+"""Measure what the parts cost: phantom, preparation, model. Ratios are of one run on one machine."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import os
 import platform
 import pstats
 import resource
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
+from monai.utils import optional_import
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from bundle.data.prepare import Options, prepare
+from bundle.networks import FilmToVolume
 from bundle.phantom.anatomy import sample_person
 from bundle.phantom.cohort import Recipe, make_cohort
 from bundle.phantom.film import SPACINGS, render_film
@@ -25,7 +33,9 @@ from bundle.phantom.mri import SIZES, render_labels, render_mri
 from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import solve_pose
 
-FINDER = Path(__file__).resolve().parents[1] / "models" / "knee_finder.pt"
+ROOT = Path(__file__).resolve().parents[1]
+FINDER = ROOT / "models" / "knee_finder.pt"
+diffusers, has_diffusers = optional_import("diffusers")
 _STAGES = {
     "read the series": ("oai_dicom", "read_mr_series"),
     "read the film": ("film_files", "read_film"),
@@ -46,15 +56,28 @@ def main() -> int:
     preparation = what.add_parser("prepare", help="prepare a phantom release")
     preparation.add_argument("--size", type=int, default=256, help="rows and columns of the prepared volumes")
     preparation.set_defaults(measure=lambda a: measure_prepare(a.knees, a.seed, a.size))
+    model = what.add_parser("model", help="the model against plain loops, and diffusers where it is installed")
+    model.add_argument("--overlays", nargs="*", default=[], metavar="NAME", help="configs over inference.json: paper")
+    model.add_argument("--slices", type=int, default=50, metavar="N", help="slices of a volume")
+    model.add_argument("--steps", type=int, default=20, metavar="N", help="sampling steps")
+    model.add_argument("--batch", type=int, default=64, metavar="N", help="slices of a training step")
+    model.add_argument("--repeats", type=int, default=15, metavar="N", help="interleaved calls; medians are shown")
+    model.set_defaults(
+        knees=1,
+        measure=lambda a: measure_model(a.overlays, a.slices, a.steps, a.batch, a.repeats),
+        threads="all threads",
+    )
     for command in (phantom, preparation):
+        command.set_defaults(threads="one thread")
         command.add_argument("--knees", type=int, default=6, metavar="N", help="how many to measure")
         command.add_argument("--seed", type=int, default=0, metavar="S", help="cohort of the phantom")
     arguments = parser.parse_args()
     if arguments.knees < 1:
         parser.error(f"--knees must be 1 or more, got {arguments.knees}.")
-    torch.set_num_threads(1)
+    if arguments.threads == "one thread":
+        torch.set_num_threads(1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {cores} cores, torch {torch.__version__}, one thread")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {cores} cores, torch {torch.__version__}, {arguments.threads}")
     arguments.measure(arguments)
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
     return 0
@@ -124,6 +147,156 @@ def measure_prepare(knees: int, seed: int, size: int) -> None:
         spent = sum(row[3] for (file, _, function), row in rows.items() if (Path(file).stem, function) == name)
         print(f"  {stage:22s} {100 * spent / seconds:5.1f} %")
     print(f"  {_OAI_KNEES} knees on 16 cores: {_OAI_KNEES * seconds / done / 16 / 3600:.1f} hours")
+
+
+def measure_model(overlays: Sequence[str], slices: int, steps: int, batch: int, repeats: int) -> None:
+    """Print times of the denoiser's call, a volume and a training step beside their plain counterparts'.
+
+    Weights are random. A volume and its plain loops are run once after the calls have warmed up; all else is
+    interleaved, so that what else the machine does meets both alike.
+    """
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / "configs" / f"{name}.json") for name in ("inference", *overlays)])
+    torch.manual_seed(0)
+    network: FilmToVolume = parser.get_parsed_content("network_def").eval()
+    film = torch.rand(1, 1, network.grid.rows, network.grid.columns) * 2 - 1
+    with torch.no_grad():
+        _measure_call(network, parser["network_def"]["unet"], film, repeats)
+        _measure_volume(network, film, slices, steps)
+    _measure_step(network, film, batch, max(repeats // 5, 1))
+
+
+def _medians(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of pieces of work, interleaved, after one round that does not count."""
+    spent: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats + 1):
+        for name, work in works.items():
+            began = time.perf_counter()
+            work()
+            spent[name].append(time.perf_counter() - began)
+    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+
+
+def _show(title: str, spent: dict[str, float]) -> None:
+    ours = next(iter(spent.values()))
+    print(title)
+    for name, seconds in spent.items():
+        print(f"  {name:42s} {seconds:9.4f} s   {seconds / ours:6.2f}")
+
+
+def _conditions(network: FilmToVolume, film: Tensor, count: int) -> dict[str, Tensor]:
+    """What the denoiser is told of `count` slices of one film."""
+    film_latent, context = network.encode_film(film), network.denoiser.film_encoder(film)
+    width = network.denoiser.unet.readings_head[0].in_features
+    return {
+        "depth": torch.linspace(0, 1, count),
+        "readings": torch.zeros(count, width),
+        "film_latent": film_latent.expand(count, -1, -1, -1),
+        "context": context.expand(count, -1, -1),
+    }
+
+
+def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, repeats: int) -> None:
+    """One call of the UNet for one slice, and beside it diffusers' of the same configuration."""
+    told = _conditions(network, film, 1)
+    noise, time_now = torch.randn_like(told["film_latent"]), torch.full((1,), 0.5)
+    both = torch.cat([noise, told["film_latent"]], dim=1)
+    works = {"this UNet, with depth and readings": lambda: network.denoiser(noise, time_now, **told)}
+    if has_diffusers:
+        theirs = _diffusers_unet(unet).eval()
+        works["diffusers' UNet2DConditionModel"] = lambda: theirs(both, time_now, told["context"])
+    spent = _medians(works, repeats)
+    with FlopCounterMode(display=False) as counter:
+        network.denoiser(noise, time_now, **told)
+    side = torch.rand(2048, 2048)
+    rate = 2 * 2048**3 / _medians({"matrix": lambda: side @ side}, 5)["matrix"]
+    reached = counter.get_total_flops() / next(iter(spent.values()))
+    _show(f"call of the denoiser, one slice, median of {repeats}", spent)
+    print(
+        f"  {reached / 1e9:.1f} GFLOP/s, {100 * reached / rate:.0f} % of the {rate / 1e9:.1f} "
+        "of a product of two 2048 x 2048 matrices"
+    )
+    if has_diffusers:
+        ours, other = (sum(p.numel() for p in module.parameters()) for module in (network.denoiser.unet, theirs))
+        heads = sum(p.numel() for name, p in network.denoiser.unet.named_parameters() if "_head." in name)
+        print(f"  parameters without the heads {ours - heads:,}, diffusers' {other:,}")
+    else:
+        print("  diffusers is not installed; `make test` installs it")
+
+
+def _diffusers_unet(unet: dict[str, Any]) -> torch.nn.Module:
+    """The network of diffusers in our UNet's configuration, without the heads of depth and readings."""
+    levels, channels, each = unet["attention_levels"], unet["channels"], unet["num_head_channels"]
+    heads = [width // size for width, size in zip(channels, _each_level(each, len(channels)), strict=True)]
+    down = ["CrossAttnDownBlock2D" if level else "DownBlock2D" for level in levels]
+    up = ["CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(levels)]
+    return diffusers.UNet2DConditionModel(
+        in_channels=unet["in_channels"],
+        out_channels=unet["out_channels"],
+        block_out_channels=tuple(channels),
+        layers_per_block=_each_level(unet["num_res_blocks"], len(channels))[0],
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        # diffusers calls the number of heads so
+        attention_head_dim=tuple(heads),
+        cross_attention_dim=unet["cross_attention_dim"],
+        norm_num_groups=unet["norm_num_groups"],
+    )
+
+
+def _each_level(value: int | Sequence[int], count: int) -> Sequence[int]:
+    return [value] * count if isinstance(value, int) else value
+
+
+def _measure_volume(network: FilmToVolume, film: Tensor, slices: int, steps: int) -> None:
+    """A volume, and the loops that published code runs: slice by slice, the film encoded once or at each step."""
+
+    def plain(encode_each_step: bool) -> None:
+        told = _conditions(network, film, 1)
+        for depth in torch.linspace(0, 1, slices):
+
+            def predict(latent: Tensor, now: Tensor, depth: Tensor = depth) -> Tensor:
+                at = _conditions(network, film, 1) if encode_each_step else told
+                return network.denoiser(latent, now, **at | {"depth": depth[None]})
+
+            noise = torch.randn_like(told["film_latent"])
+            fresh = partial(lambda like, step: torch.randn_like(like), noise)
+            network.decode(network.schedule.sample(predict, noise, steps=steps, fresh=fresh))
+
+    works = {
+        "this model": lambda: network(film, slices=slices, steps=steps),
+        "slice by slice": lambda: plain(False),
+        "slice by slice, film encoded at each step": lambda: plain(True),
+    }
+    spent = {}
+    for name, work in works.items():
+        began = time.perf_counter()
+        work()
+        spent[name] = time.perf_counter() - began
+    _show(f"volume of {slices} slices, {steps} steps", spent)
+
+
+def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int) -> None:
+    """A training step of the denoiser with latents from the cache, and with the autoencoder in the loop."""
+    network.autoencoder.requires_grad_(False)
+    optimiser = torch.optim.AdamW([p for p in network.denoiser.parameters() if p.requires_grad], lr=0.0)
+    films, slices = film.expand(batch, -1, -1, -1), torch.rand(batch, *film.shape[1:])
+    with torch.no_grad():
+        cached = network.encode_film(films)
+    readings = torch.zeros(batch, network.denoiser.unet.readings_head[0].in_features)
+
+    def step(in_the_loop: bool) -> None:
+        with torch.no_grad():
+            film_latent = network.encode_film(films) if in_the_loop else cached
+            clean = network.encode_film(slices) if in_the_loop else cached
+        noisy, now, depth = clean + torch.randn_like(clean), torch.rand(batch), torch.rand(batch)
+        told = {"depth": depth, "readings": readings, "film_latent": film_latent, "film": films}
+        network.denoiser(noisy, now, **told).square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    works = {"latents from the cache": lambda: step(False), "autoencoder in the loop": lambda: step(True)}
+    _show(f"training step of {batch} slices, median of {repeats}", _medians(works, repeats))
 
 
 if __name__ == "__main__":

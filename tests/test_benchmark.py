@@ -32,6 +32,16 @@ def test_phantom_s_stages_are_timed():
     assert max(seconds) > 0.02
 
 
+def test_model_is_measured_beside_plain_loops_and_the_same_network_of_diffusers():
+    done = run("model", "--slices", "2", "--steps", "1", "--batch", "2", "--repeats", "1")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = re.search(r"without the heads ([\d,]+), diffusers' ([\d,]+)", done.stdout).groups()
+    assert ours == theirs
+    seconds = [float(value) for value in re.findall(r"([\d.]+) s ", done.stdout)]
+    assert len(seconds) == 7
+    assert min(seconds) > 0
+
+
 def test_no_knee_is_an_error():
     done = run("phantom", "--knees", "0")
     assert done.returncode == 2
