@@ -100,8 +100,17 @@ class LandmarkMaps:
         return self._confidence(side, name) >= CONFIDENT and abs(lean) <= LARGEST_ROTATION_DEG
 
     def near(self, knee: Knee, side: str) -> Knee | None:
-        """The joint centre of a side, if the maps are sure of one within a centimetre of a place."""
+        """The joint centre of a side, if the maps are sure of one within a centimetre of a place.
+
+        Where they see the other side's knee, as on a film of one knee, there is none of this side.
+        """
         row, column = self.points(side)[JOINT[0]]
         confidence = self._confidence(side, JOINT[0])
-        close = math.dist((row, column), (knee.row_mm, knee.column_mm)) <= _NEAR_MM
-        return Knee(row, column, confidence) if close and confidence >= CONFIDENT_ALONE else None
+        other = self.knee("L" if side == "R" else "R")
+        if confidence < CONFIDENT_ALONE or not _close((row, column), knee):
+            return None
+        return None if other is not None and _close((row, column), other) else Knee(row, column, confidence)
+
+
+def _close(point: tuple[float, float], knee: Knee) -> bool:
+    return math.dist(point, (knee.row_mm, knee.column_mm)) <= _NEAR_MM

@@ -10,6 +10,7 @@ from torch import nn
 
 from bundle.data import CropKnee, FinderView, LandmarkMaps, RandNoKneed, RandOneKneed, find_knee
 from bundle.data.finder_view import VIEW_MM
+from bundle.data.joint_line import Knee
 from bundle.geometry import SIDES, ila_affine
 from bundle.networks.knee_finder import IMPLANT, LANDMARKS, MAPS
 
@@ -125,6 +126,19 @@ def test_image_analysis_may_not_name_a_place_that_the_network_rules_out(monkeypa
     monkeypatch.setattr("bundle.data.knee_roi.find_joint", lambda *_: type("Knee", (), {"row_mm": 9, "column_mm": 9})())
     with pytest.raises(ValueError, match="no knee joint found"):
         find_knee(film, "R", Answer({}))
+
+
+def test_the_knee_of_one_side_is_not_taken_for_the_other_s(monkeypatch):
+    """The network sees a left knee, and something of a right one in the same place; so does image analysis."""
+    film = film_of()
+    finder = answer(film, {"L": (150.0, 150.0)})
+    finder.places["R", "joint_centre"] = finder.places["L", "joint_centre"]
+    monkeypatch.setattr("bundle.data.knee_roi.find_joint", lambda *_: Knee(150.0, 150.0, 2.0))
+    assert find_knee(film, "L", finder).row_mm == pytest.approx(150, abs=0.3)
+    with pytest.raises(ValueError, match="no knee joint found for side R; it shows a knee of side L"):
+        find_knee(film, "R", finder)
+    del finder.places["L", "femur_shaft"], finder.places["L", "tibia_shaft"]
+    assert find_knee(film, "R", finder).row_mm == pytest.approx(150, abs=0.3)
 
 
 def test_crop_has_the_joint_that_the_finder_names_in_its_middle():
