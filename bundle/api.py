@@ -19,8 +19,10 @@ from bundle.transforms.volume import place_volume
 from bundle.weights import load_weights, read_weights, weights_hash
 
 PHANTOM = "synthetic-phantom"
-OVERLAYS = {"mean_head.": "mean_residual", "denoiser.film_pyramid.": "film_pyramid", "denoiser.unet.mixers.": "volume"}
+OVERLAYS = {"denoiser.film_pyramid.": "film_pyramid", "denoiser.unet.mixers.": "volume"}
 """Beginning of a weight's name to the configuration that, laid over `inference.json`, builds its part."""
+MEAN_HEAD, PLAIN = "mean_head.", "plain"
+"""Beginning of the mean head's names, and the configuration of weights that have none."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,8 @@ def _parser(root: str | Path, *, weights: Path) -> ConfigParser:
         raise FileNotFoundError(f"{config}: no such file; `root` must be the bundle's root.")
     state = read_weights(weights)
     overlays = [name for prefix, name in OVERLAYS.items() if any(key.startswith(prefix) for key in state)]
+    if not any(key.startswith(MEAN_HEAD) for key in state):
+        overlays.insert(0, PLAIN)
     parser = ConfigParser()
     parser.read_config([str(config), *(str(folder / f"{name}.json") for name in overlays)])
     grid = state.get("grid_description")

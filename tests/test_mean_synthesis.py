@@ -20,7 +20,7 @@ from bundle.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
-OVERLAYS = ("mean_residual", "film_pyramid")
+OVERLAYS = ("plain", "film_pyramid")
 
 
 def built(base, *overlays, image_size=32):
@@ -33,7 +33,7 @@ def built(base, *overlays, image_size=32):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    network = built("inference", *OVERLAYS)
+    network = built("inference", "film_pyramid")
     set_zero_layers(network.denoiser)
     set_zero_layers(network.mean_head)
     return save_weights(network, tmp_path_factory.mktemp("weights") / "model.pt", trained_on="made-up")
@@ -46,26 +46,19 @@ def film(tmp_path_factory):
 
 
 @pytest.mark.parametrize("base", ["train", "inference"])
-@pytest.mark.parametrize("overlays", [OVERLAYS[:1], OVERLAYS[1:], OVERLAYS], ids="+".join)
+@pytest.mark.parametrize("overlays", [(), OVERLAYS[:1], OVERLAYS[1:], OVERLAYS], ids="+".join)
 def test_the_overlays_lie_over_both_alone_and_together(base, overlays):
     network = built(base, *overlays)
-    assert (network.mean_head is not None) == ("mean_residual" in overlays)
+    assert (network.mean_head is not None) == ("plain" not in overlays)
     assert (network.denoiser.film_pyramid is not None) == ("film_pyramid" in overlays)
     assert sum(parameter.numel() for parameter in network.parameters()) < 12e6
     if network.mean_head is not None:
         assert sum(parameter.numel() for parameter in network.mean_head.parameters()) < 3e6
 
 
-def test_the_overlays_run_list_is_trainings_with_its_own_steps_put_in():
-    base, overlay = (json.loads((CONFIGS / f"{name}.json").read_text())["training"] for name in ("train", OVERLAYS[0]))
-    own = ["@train_mean", "@attach_residual"]
-    assert [step for step in overlay if step not in own] == base
-    assert overlay.index("@train_mean") == overlay.index("@attach_average") - 1
-    assert overlay.index("@attach_residual") < overlay.index("@attach_diffusion_checkpoints")
-
-
-def test_the_shipped_weights_load_as_before():
-    network = bundle.load(ROOT)
+def test_weights_without_a_mean_head_build_the_plain_network(tmp_path):
+    path = save_weights(built("inference", "plain"), tmp_path / "model.pt", trained_on="made-up")
+    network = bundle.load(ROOT, weights=path)
     assert network.mean_head is None
     assert not [name for name in network.state_dict() if "mean" in name or "pyramid" in name or "residual" in name]
 
@@ -139,7 +132,8 @@ def test_the_command_writes_the_mean_and_the_samples_spread(weights, film, tmp_p
 
 
 def test_the_command_refuses_the_mean_of_weights_without_one(film, tmp_path):
-    done = synthesise(film, "--mean", "--out", tmp_path / "out", "--accept-phantom-weights")
+    plain = save_weights(built("inference", "plain"), tmp_path / "plain.pt", trained_on="made-up")
+    done = synthesise(film, "--mean", "--side", "R", "--weights", plain, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: `mean` needs weights with a mean head")
     assert not (tmp_path / "out").exists()

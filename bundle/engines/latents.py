@@ -21,6 +21,8 @@ from bundle.keys import COVARIATES, FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
 
 logger = logging.getLogger(__name__)
+KNEE = "knee"
+"""Entry of an item: which of the training volumes it is of."""
 
 
 class LatentDataset(Dataset):
@@ -102,6 +104,7 @@ class LatentDataset(Dataset):
             "latent": torch.from_numpy(clean),
             "noise": torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)),
             "time": torch.tensor(self.network.schedule.draw_time(rng), dtype=torch.float32),
+            KNEE: torch.tensor(knee),
             "depth": torch.tensor(self.network.grid.depths(len(slices))[position], dtype=torch.float32),
             READINGS: readings,
             "film_latent": torch.from_numpy(np.array(self.film_latents[knee])),
@@ -126,7 +129,7 @@ class LatentDataset(Dataset):
             posterior mean and standard deviation of every slice, (knees, S, 2 C, h, w).
         """
         autoencoder, count = self.network.autoencoder.eval().requires_grad_(False), len(self.volumes)
-        path = self.folder / f"latents-{self._fingerprint([], [autoencoder])}.npy"
+        path = self.folder / f"latents-{self.fingerprint([], [autoencoder])}.npy"
         self.moments = shared_rows(path, count=count, make=self._encode)
         if self.latent_scale is None:
             means = np.asarray(self.moments[:, :, : self.moments.shape[2] // 2], dtype=np.float64)
@@ -135,11 +138,11 @@ class LatentDataset(Dataset):
             scale = self.latent_scale
         self.network.scale_factor.fill_(scale)
         told = [float(self.network.scale_factor), self.network.scale_film_latent]
-        path = self.folder / f"films-{self._fingerprint(told, [autoencoder])}.npy"
+        path = self.folder / f"films-{self.fingerprint(told, [autoencoder])}.npy"
         self.film_latents = shared_rows(path, count=count, make=self._encode_film)
         encoder = self.network.denoiser.film_encoder
         if encoder.frozen:
-            path = self.folder / f"embeddings-{self._fingerprint([encoder.tower.image_size], [encoder.tower])}.npy"
+            path = self.folder / f"embeddings-{self.fingerprint([encoder.tower.image_size], [encoder.tower])}.npy"
             self.embeddings = shared_rows(path, count=count, make=self._embed_film)
         logger.info(f"{count} knees as latents, scale factor {float(self.network.scale_factor):.4f}")
         return self.moments
@@ -165,8 +168,8 @@ class LatentDataset(Dataset):
     def _film(self, knee: int) -> Tensor:
         return as_plain(self.volumes[knee][FILM]).float()[None].to(self.network.scale_factor.device)
 
-    def _fingerprint(self, told: Sequence[object], modules: Sequence[nn.Module]) -> str:
-        """Hash of the data's names, the grid, what else is told, and modules' weights."""
+    def fingerprint(self, told: Sequence[object], modules: Sequence[nn.Module]) -> str:
+        """Hash of the data's names, the grid, what else is told, and modules' weights: the name of a cache."""
         digest = hashlib.sha256(json.dumps([[str(item[MRI]) for item in self.data], *told]).encode())
         tensors = [value for module in modules for value in module.state_dict().values()]
         for tensor in [self.network.grid_description, *tensors]:

@@ -47,13 +47,15 @@ class MeanDataset(Dataset):
 
     @torch.no_grad()
     def prepare(self) -> np.ndarray:
-        """Prepare the latents; freeze the autoencoder; give the mean head the mean volume to start from.
+        """Prepare the latents; freeze the autoencoder; give a mean head that begins the mean volume to start from.
 
         Returns:
             what `LatentDataset.prepare` does.
         """
         network, moments = self.latents.network, self.latents.prepare()
         network.autoencoder.requires_grad_(False)  # the band's loss goes through its decoder, and must not train it
+        if network.mean_head.base.any():
+            return moments  # weights that a training starts from have learnt theirs
         total = np.zeros(means_of(moments[0]).shape)
         for knee in moments:
             total += means_of(knee)

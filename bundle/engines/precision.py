@@ -33,9 +33,11 @@ class PrecisionInferer(SimpleInferer):
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any
     ) -> Any:
-        """The network's output, a tensor or a tuple of them."""
+        """The network's output, a tensor or a tuple of tensors, of which some may be None."""
         if self.dtype == torch.float32:
             return network(inputs, *args, **kwargs)
         with torch.autocast(inputs.device.type, dtype=self.dtype):
             output = network(inputs, *args, **kwargs)
-        return tuple(part.float() for part in output) if isinstance(output, tuple) else output.float()
+        if isinstance(output, tuple):
+            return tuple(None if part is None else part.float() for part in output)
+        return output.float()

@@ -14,6 +14,8 @@ from bundle.sampling import NoiseSchedule
 
 WITHHELD = "withheld"
 """Entry of a batch: true where film, readings and covariates are kept from the denoiser."""
+MEAN = "mean"
+"""Entry of a batch: what the mean head says of the slices."""
 SLICE = "slice"
 """Entry of a batch: the real slices, for a loss in pixels."""
 Prepared = tuple[Tensor, Tensor | None, tuple, dict[str, Tensor]]
@@ -44,7 +46,7 @@ class PrepareDenoising(PrepareBatch):
         clean, noise, time = data["latent"], data["noise"], data["time"]
         conditions = {key: data[key] for key in ("depth", "film_latent")}
         conditions |= {"time": time, "readings": data[READINGS], "film": data[FILM]}
-        conditions |= {key: data[key] for key in (COVARIATES, WITHHELD) if key in data}
+        conditions |= {key: data[key] for key in (COVARIATES, WITHHELD, MEAN) if key in data}
         noisy = self.schedule.add_noise(clean, noise, time)
         target: Any = self.schedule.target(clean, noise, time)
         if SLICE in data:

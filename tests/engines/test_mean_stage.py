@@ -196,7 +196,7 @@ def test_a_given_residual_scale_is_kept_and_a_network_without_a_head_is_refused(
     knees, network, small_network, tmp_path
 ):
     residual = Residual(network, latents_of(knees, network, tmp_path), residual_scale=2.5)
-    residual.set_scale()
+    residual.prepare()
     assert network.residual_scale == 2.5
     with pytest.raises(ValueError, match="mean head"):
         Residual(small_network, latents_of(knees, small_network, tmp_path))

@@ -165,7 +165,7 @@ def test_the_mean_is_one_step_and_needs_no_denoiser(small_network):
 
 
 def test_without_a_mean_head_the_mean_is_refused(small_network):
-    with pytest.raises(ValueError, match=r"`mean` needs weights with a mean head.*mean_residual.json"):
+    with pytest.raises(ValueError, match=r"`mean` needs weights with a mean head.*train.json"):
         small_network(torch.zeros(1, 1, 16, 16), mean=True)
 
 

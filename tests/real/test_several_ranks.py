@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 SIZE, SLICES = 32, 4
 SHORT = {
-    **{"image_size": SIZE, "slices": SLICES, "sampling_steps": 2, "autoencoder_epochs": 1, "epochs": 2},
+    **{"image_size": SIZE, "slices": SLICES, "sampling_steps": 2, "autoencoder_epochs": 1, "mean_epochs": 1, "epochs": 2},
     **{"patch_size": 16, "patches_per_volume": 4, "patch_batch_size": 8, "slices_per_volume": 4, "batch_size": 8},
     **{"val_interval": 2, "validation_volumes": 1, "covariates": "mask", "condition_dropout": 0.2},
     **{"network_def#unet#channels": [32, 32, 32], "network_def#autoencoder#channels": [16, 16, 16]},
@@ -74,7 +74,7 @@ def test_two_ranks_train_with_the_losses_of_one(knees, one, tmp_path):
     """The global batch holds the same items; micro-batches and the shared latents change nothing either."""
     run(knees, "training", ["train", "multi_gpu"], tmp_path, "--micro_batch_size=3", ranks=2)
     first, second = table(one / "losses.csv"), table(tmp_path / "losses.csv")
-    assert [row["stage"] for row in first] == ["autoencoder", "diffusion", "diffusion"]
+    assert [row["stage"] for row in first] == ["autoencoder", "mean", "diffusion", "diffusion"]
     for mine, theirs in zip(first, second, strict=True):
         assert mine["stage"] == theirs["stage"]
         assert float(mine["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-5)

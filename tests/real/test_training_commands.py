@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
     "--autoencoder_epochs=2",
+    "--mean_epochs=2",
     "--epochs=4",
     "--patches_per_volume=4",
     "--slices_per_volume=4",
@@ -53,6 +54,7 @@ def uninterrupted(prepared, tmp_path_factory):
 def test_a_run_leaves_weights_config_and_losses(uninterrupted):
     assert [row[:2] for row in losses(uninterrupted)] == [
         *(("autoencoder", epoch) for epoch in (1, 2)),
+        *(("mean", epoch) for epoch in (1, 2)),
         *(("diffusion", epoch) for epoch in (1, 2, 3, 4)),
     ]
     for name in ("model.pt", "config.json", "validation.csv"):

@@ -16,6 +16,7 @@ from bundle.geometry import Grid
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
     "--autoencoder_epochs=1",
+    "--mean_epochs=2",
     "--epochs=2",
     "--patches_per_volume=2",
     "--slices_per_volume=4",
