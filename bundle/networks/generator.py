@@ -233,8 +233,7 @@ class FilmToVolume(nn.Module):
         """Raise ValueError where there is no mean head to ask."""
         if self.mean_head is None:
             raise ValueError(
-                "`mean` needs weights with a mean head, and these have none; configs/train.json "
-                "trains such weights."
+                "`mean` needs weights with a mean head, and these have none; configs/train.json trains such weights."
             )
 
     def encode_film(self, film: Tensor) -> Tensor:

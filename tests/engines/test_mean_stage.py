@@ -19,7 +19,10 @@ from bundle.engines import (
     ParameterAverage,
     PrepareDenoising,
     PrepareMean,
+    PrepareResidual,
     Residual,
+    WindowDataset,
+    stack_windows,
 )
 from bundle.engines.mean_stage import joint_band
 from bundle.keys import FILM, MRI, READINGS
@@ -202,3 +205,26 @@ def test_a_given_residual_scale_is_kept_and_a_network_without_a_head_is_refused(
         Residual(small_network, latents_of(knees, small_network, tmp_path))
     with pytest.raises(ValueError, match="mean head"):
         MeanDataset(latents_of(knees, small_network, tmp_path))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_windows_means_are_the_heads_with_and_without_readings(knees, network, tmp_path, share):
+    """From the cache, and for all slices of a window at once, what the head itself says of film, readings and depth."""
+    set_zero_layers(network.mean_head)
+    data = [{MRI: f"{knee}.nii.gz"} for knee in range(len(knees))]
+    windows = WindowDataset(
+        knees, network, data=data, folder=str(tmp_path), window=3, windows_per_volume=2, readings_dropout=share, seed=7
+    )
+    windows.prepare()
+    residual = Residual(network, windows)
+    residual.prepare()
+    batch = next(iter(DataLoader(windows, batch_size=4, collate_fn=stack_windows)))
+    prepare = PrepareResidual(residual, PrepareDenoising(network.schedule))
+    mean = prepare(batch)[3]["mean"]
+    assert bool(batch[READINGS].any()) == (share == 0)
+    expected = network.mean_head(batch[FILM], batch[READINGS], batch["depth"].reshape(-1, 1))[:, 0]
+    torch.testing.assert_close(mean, expected, atol=1e-5, rtol=0)
+    other = network.mean_head(
+        batch[FILM], torch.eye(66)[:12] if share else 0 * batch[READINGS], batch["depth"].reshape(-1, 1)
+    )
+    assert not torch.allclose(mean, other[:, 0], atol=1e-2)

@@ -17,7 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 SIZE, SLICES = 32, 4
 SHORT = {
-    **{"image_size": SIZE, "slices": SLICES, "sampling_steps": 2, "autoencoder_epochs": 1, "mean_epochs": 1, "epochs": 2},
+    **{
+        "image_size": SIZE,
+        "slices": SLICES,
+        "sampling_steps": 2,
+        "autoencoder_epochs": 1,
+        "mean_epochs": 1,
+        "epochs": 2,
+    },
     **{"patch_size": 16, "patches_per_volume": 4, "patch_batch_size": 8, "slices_per_volume": 4, "batch_size": 8},
     **{"val_interval": 2, "validation_volumes": 1, "covariates": "mask", "condition_dropout": 0.2},
     **{"network_def#unet#channels": [32, 32, 32], "network_def#autoencoder#channels": [16, 16, 16]},
