@@ -67,7 +67,8 @@ def test_a_volume_does_not_depend_on_the_size_that_fits(small_network, monkeypat
     """The step is repeated with the same noise, wherever in the volume memory runs out."""
     if schedule == "ancestral":
         small_network.schedule = DiffusionSchedule(num_train_timesteps=1000, eta=1.0, prediction_type="v_prediction")
-    small_network.noise_correlation, small_network.slice_batch = "correlated", 6
+    small_network.noise_correlation = "correlated"
+    small_network.slice_batch = small_network.decode_batch = 6
     film = torch.linspace(-1, 1, 16).expand(2, 1, 16, 16)
     whole = small_network(film, seed=5)
     part = small_network.denoiser if stage == "denoiser" else small_network.autoencoder.decoder
