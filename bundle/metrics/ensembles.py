@@ -49,8 +49,9 @@ def covered(samples: np.ndarray, truth: np.ndarray, *, level: float) -> np.ndarr
     """Whether the central interval of the samples holds the truth.
 
     The interval runs between the quantiles (1 - level) / 2 and (1 + level) / 2 at plotting positions r / (K + 1), where
-    samples that are exchangeable with the truth cover it at the level. Beyond the outermost positions it is the
-    samples' whole range, see `reachable_level`. Limits count as inside.
+    samples that are exchangeable with the truth cover it at the level; between positions it is interpolated, which is
+    off by up to 4 points with 4 samples. Beyond the outermost positions it is the samples' whole range, see
+    `reachable_level`. Limits count as inside.
 
     Args:
         samples: (K, ...), K of 2 or more.
