@@ -26,6 +26,8 @@ def has_oracle(folder: str | Path | None) -> bool:
 class LoadOracled(Transform):
     """Add the posterior samples of a knee, on the grid and in the intensities of its prepared volume.
 
+    A step of an evaluator's postprocessing: what preprocessing adds stays out of the engine's output.
+
     A sample goes the way of a series in preparation, `prepare_knee.make_knee`: the slice window and the prepared set's
     rows, columns and slices, then its OWN percentiles to [-1, 1], since the truth that it stands for was scaled by its
     own (design.md 3.17); then, as in evaluation, the model's grid and the canonical side.
