@@ -55,7 +55,7 @@ class LoadOracled(Transform):
     ) -> None:
         if samples is not None and samples < 1:
             raise ValueError(f"`samples` must be positive, or None for all, got {samples}.")
-        self.folder = Path(folder) if has_oracle(folder) else None
+        self.folder = Path(folder) if folder is not None and has_oracle(folder) else None
         self.samples, self.key, self.mri = samples, key, mri
         self.to_grid = ToGrid(image_size, slices)
 

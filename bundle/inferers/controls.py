@@ -101,7 +101,7 @@ class AddControld(Transform):
         if self.readings == "other":
             readings = _vector(self.dataset[self._told[place]][READINGS])
         device = data[FILM].device
-        known = readings is not None and self.readings != "none"
+        told = None if readings is None or self.readings == "none" else readings[None].to(device)
         training = self.network.training
         self.network.eval()
         try:
@@ -109,7 +109,7 @@ class AddControld(Transform):
                 volume = self.inferer(
                     film[None].to(device),
                     self.network,
-                    readings=readings[None].to(device) if known else None,
+                    readings=told,
                     covariates=None if covariates is None else covariates[None].to(device),
                 )[0]
         finally:
