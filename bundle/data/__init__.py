@@ -7,7 +7,7 @@ from bundle.data.joint_line import Knee
 from bundle.data.knee_roi import CropKnee, CropKneed, find_knee
 from bundle.data.landmarks import LandmarkMaps
 from bundle.data.oai_dicom import Series, read_mr_series
-from bundle.data.oracle import LoadOracled, has_oracle
+from bundle.data.oracle import LoadOracled, has_oracle, oracle_knows
 from bundle.data.prepare import prepare
 from bundle.data.prepare_knee import Options
 from bundle.data.splits import split_of
@@ -22,5 +22,6 @@ __all__ += [
     "RandNoKneed",
     "RandOneKneed",
     "has_oracle",
+    "oracle_knows",
     "split_of",
 ]

@@ -23,6 +23,11 @@ def has_oracle(folder: str | Path | None) -> bool:
     return folder is not None and any(Path(folder).glob("*.nii.gz"))
 
 
+def oracle_knows(folder: str | Path | None) -> str:
+    """What the samples of a folder `posterior_<given>` know, for a report: the `<given>`, or its name as it is."""
+    return "" if folder is None else Path(folder).name.removeprefix("posterior_").replace(",", ", ")
+
+
 class LoadOracled(Transform):
     """Add the posterior samples of a knee, on the grid and in the intensities of its prepared volume.
 

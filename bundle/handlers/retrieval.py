@@ -48,12 +48,14 @@ class RetrievalHandler(SectionHandler):
 
     def note(self, item: Mapping[str, Any], knee: Knee) -> dict[str, Any]:
         """Residual vectors of one knee, and what it is matched by."""
-        mean, real = volume_at(item, self.mean), volume_at(item, self.real)
+        real, mean = volume_at(item, self.real), volume_vector(volume_at(item, self.mean), shape=self.shape)
 
         def residual(volume: Tensor) -> np.ndarray:
-            return volume_vector(volume, shape=self.shape) - volume_vector(mean, shape=self.shape)
+            return volume_vector(volume, shape=self.shape) - mean
 
-        record = {key: residual(volume_at(item, key)) for key in self.methods if item.get(key) is not None}
+        record: dict[str, Any] = {
+            key: residual(volume_at(item, key)) for key in self.methods if item.get(key) is not None
+        }
         labels, size = labels_at(item, self.labels), item.get(self.size)
         return record | {
             " real": residual(real),

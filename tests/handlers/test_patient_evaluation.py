@@ -27,7 +27,8 @@ def knees(tmp_path_factory):
 @pytest.fixture(scope="module")
 def oracle(knees, tmp_path_factory):
     """Samples on the scanner's grid that are the real volume and noise: what an oracle could be."""
-    folder, rng = tmp_path_factory.mktemp("posterior_film,readings"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("truth") / "posterior_film,readings", np.random.default_rng(0)
+    folder.mkdir()
     affine = ila_affine((SIZE, SIZE, 80), (160 / SIZE, 160 / SIZE, 1.5), np.zeros(3))
     for name in TEST:
         real = nib.load(knees / f"volumes/{name}_R_00m.nii.gz").get_fdata()
@@ -85,6 +86,7 @@ def test_every_table_is_there_whole_and_ready_for_json(with_oracle):
     assert column(sections["retrieval"], "AUC")["Mean of the training volumes", "all test volumes"] == 0.5
     assert column(sections["explainable"], "oracle's samples")["Model", "foreground"] == SAMPLES
     assert column(sections["uncertainty"], "samples")["Oracle", "foreground"] == SAMPLES
+    assert "The oracle knows film, readings and how" in sections["explainable"]["note"]
     assert {"oracle_psnr", "other_knee_psnr", "autoencoder_psnr"} < set(with_oracle.metrics)
 
 
