@@ -62,7 +62,7 @@ class ExplainableShareHandler(SectionHandler):
             raise ValueError(
                 f"`{self.oracle}` must hold 2 samples or more, got {len(oracle)}; make_phantom --posterior."
             )
-        masks = tissue_masks(real, labels_at(item, self.labels), tissues=self.tissues, threshold=self.threshold)
+        masks = tissue_masks(mean, labels_at(item, self.labels), tissues=self.tissues, threshold=self.threshold)
         for key in self.methods:
             if item.get(key) is None:
                 continue
@@ -123,7 +123,7 @@ class ExplainableShareHandler(SectionHandler):
                     "reduction": "mean over a knee's voxels, then over knees, then the ratio",
                     "one sample": "a point estimate: nothing is taken off, and no share at equal K",
                     "at equal K": "nothing taken off: so many samples of the model, as many of the oracle",
-                    "foreground": f"real volume above {self.threshold:g} in [-1, 1]",
+                    "foreground": f"mean volume above {self.threshold:g} in [-1, 1]",
                     "interval": self.interval_words(),
                 },
             }

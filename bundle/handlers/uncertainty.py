@@ -48,7 +48,7 @@ class UncertaintyHandler(SectionHandler):
         training: the training set, a sequence of items with `mri` (1, H, W, S), whose volumes are the climatology.
         climatology: at most so many of them, drawn by `seed`; they stay in memory.
         tissues: name to the values in `labels`.
-        threshold: what lies above it in the real volume is foreground.
+        threshold: what lies above it in the climatology's mean is foreground.
         stride: of each three axes every so manieth voxel is looked at: neighbours say the same.
         scalars: name to a function of a volume (1, H, W, S), such as a joint space width; NaN where there is none.
         labels: key of the labels, (1, H, W, S); a knee without them has foreground alone.
@@ -101,7 +101,7 @@ class UncertaintyHandler(SectionHandler):
         """Sums of one knee by region and scalar, for each kind of samples."""
         real, labels = array_at(item, self.real), labels_at(item, self.labels)
         masks = tissue_masks(
-            self._thin(real),
+            self._everyone.mean(0),
             None if labels is None else self._thin(labels),
             tissues=self.tissues,
             threshold=self.threshold,
@@ -143,8 +143,9 @@ class UncertaintyHandler(SectionHandler):
             return {}
         histograms = [row + [None] * (ranks + 2 - len(row)) for row in histograms]
         convention = {
-            "foreground": f"real volume above {self.threshold:g} in [-1, 1]",
-            "tissues": ", ".join(f"{tissue} = labels {list(values)}" for tissue, values in self.tissues.items()),
+            "foreground": f"mean of the climatology above {self.threshold:g} in [-1, 1]",
+            "tissues": ", ".join(f"{tissue} = labels {list(values)}" for tissue, values in self.tissues.items())
+            + "; of the truth, so that not even the oracle's ranks are flat there",
             "voxels": f"every {self.stride}. along each axis",
             "reduction": "mean over a knee's voxels, then over knees that have the region",
             "spread, error": "roots; (K + 1) / K times the variance against the squared error of the samples' mean",
