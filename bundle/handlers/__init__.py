@@ -1,5 +1,6 @@
 """Ignite handlers: metrics and reports."""
 
+from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -7,13 +8,23 @@ from bundle.handlers.image_quality import (
     RegionSSIMHandler,
     SSIMHandler,
 )
+from bundle.handlers.memorisation import MemorisationHandler
 from bundle.handlers.report import EvaluationReport
+from bundle.handlers.retrieval import RetrievalHandler
+from bundle.handlers.sections import SectionHandler
+from bundle.handlers.uncertainty import UncertaintyHandler
 
 __all__ = [
     "AdjacentSliceCorrelationHandler",
     "EvaluationReport",
+    "ExplainableShareHandler",
+    "FloorShareHandler",
     "ImageQualityHandler",
+    "MemorisationHandler",
     "PSNRHandler",
     "RegionSSIMHandler",
+    "RetrievalHandler",
     "SSIMHandler",
+    "SectionHandler",
+    "UncertaintyHandler",
 ]
