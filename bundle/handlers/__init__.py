@@ -1,5 +1,6 @@
 """Ignite handlers: metrics and reports."""
 
+from bundle.handlers.each_method import for_each_method
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -16,4 +17,5 @@ __all__ = [
     "PSNRHandler",
     "RegionSSIMHandler",
     "SSIMHandler",
+    "for_each_method",
 ]
