@@ -19,7 +19,7 @@ def at_depths(volume: Tensor, depths: Tensor) -> Tensor:
     Raises:
         ValueError: if a depth lies outside.
     """
-    if depths.numel() and not (0 <= float(depths.min()) and float(depths.max()) <= 1):
+    if depths.numel() and not bool(((depths >= 0) & (depths <= 1)).all()):
         raise ValueError(f"`depths` must lie in [0, 1], got {depths.tolist()}.")
     count = volume.shape[-1]
     position = depths.to(volume.device, torch.float64) * (count - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class CAE(nn.Module):
         self.encoder = nn.Sequential(*(_down(before, here) for before, here in zip([1, *down[:-1]], down, strict=True)))
         up = [down[-1], *reversed(down)]
         self.decoder = nn.Sequential(
-            *(_up(nn.ConvTranspose2d, nn.BatchNorm2d, *pair) for pair in zip(up[:-1], up[1:], strict=True)),
+            *(_up(nn.ConvTranspose2d, nn.BatchNorm2d, *pair) for pair in pairwise(up)),
             nn.ConvTranspose2d(up[-1], 1, 4, stride=2, padding=1),
         )
         self.generator = nn.Sequential(

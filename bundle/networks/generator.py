@@ -13,8 +13,8 @@ from torch import Tensor
 from bundle.geometry import Grid
 from bundle.networks.conditioning import TwoPathUNet
 from bundle.networks.denoiser import Denoiser
-from bundle.networks.film_encoder import FilmEncoder
 from bundle.networks.film_edges import film_edges
+from bundle.networks.film_encoder import FilmEncoder
 from bundle.networks.film_pyramid import FilmPyramid
 from bundle.networks.identity import DescribedNetwork, text_tensor
 from bundle.networks.mean_head import MeanHead
