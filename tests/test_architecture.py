@@ -27,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "data": {"transforms", "writers", "networks"},
     "inferers": {"networks", "sampling"},
     "weights": {"networks"},
+    "tables": {"data", "writers", "reports"},
 }
 """What each part of `bundle` imports beside rank 0 and itself; parts that are not here are unknown."""
 ARROWS["engines"] = set(ARROWS) - {"phantom"}

@@ -25,6 +25,7 @@ from bundle.reports.page import (
     section,
     table,
 )
+from bundle.reports.sections import checked_sections
 from bundle.reports.statistics import INTERVAL_WORDS, TEST_WORDS
 from bundle.writers import whole
 
@@ -32,7 +33,12 @@ FILES = ("comparison.csv", "paired.csv", "comparison.json", "comparison.html")
 
 
 def write_comparison(
-    comparison: Comparison, folder: str | Path, *, title: str = "Comparison of models", note: str = ""
+    comparison: Comparison,
+    folder: str | Path,
+    *,
+    title: str = "Comparison of models",
+    note: str = "",
+    work: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
     """Write the four files.
 
@@ -41,11 +47,13 @@ def write_comparison(
         folder: made if absent.
         title: of the page.
         note: a paragraph at the head of the page, such as what a reader must not conclude from it.
+        work: tables of how the rows were made, such as seconds of training (see `bundle.reports.sections`).
 
     Returns:
         paths, in the order of `FILES`.
     """
     records, pairs = statistics(comparison), differences(comparison)
+    tables = list(checked_sections({str(n): found for n, found in enumerate(work)}).values())
     content = {
         "title": title,
         "note": note,
@@ -60,12 +68,13 @@ def write_comparison(
         "inference": {"intervals": INTERVAL_WORDS, "paired": TEST_WORDS},
         "provenance": comparison.provenance,
         "sections": comparison.sections,
+        "work": tables,
     }
     texts = (
         _csv(records),
         _csv(pairs),
         json.dumps(content, indent=2, allow_nan=False) + "\n",
-        render(comparison, records, pairs, title=title, note=note),
+        render(comparison, records, pairs, title=title, note=note, work=tables),
     )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +91,7 @@ def render(
     *,
     title: str,
     note: str,
+    work: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page."""
     phantom = f"<p>{PHANTOM}</p>" if comparison.phantom else ""
@@ -99,6 +109,7 @@ def render(
 <h2>Scores by Kellgren-Lawrence grade</h2>
 {_grades(comparison, records)}
 {_sections(comparison)}
+{_work(work)}
 <h2>Conventions</h2>
 {definitions(_words(comparison))}
 <h2>Runs</h2>
@@ -181,6 +192,10 @@ def _sections(comparison: Comparison) -> str:
         for name, sections in comparison.sections.items()
     )
     return f"<h2>Measures over the whole set</h2>{folds}" if folds else ""
+
+
+def _work(tables: Sequence[Mapping[str, Any]]) -> str:
+    return f"<h2>How the rows were made</h2>{''.join(section(found) for found in tables)}" if tables else ""
 
 
 def _words(comparison: Comparison) -> dict[str, str]:
