@@ -82,7 +82,7 @@ class _Runner:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        if not all([self.do(step) for step in cohort_steps(self.plan, self.out)]):
+        if not all(self.do(step) for step in cohort_steps(self.plan, self.out)):
             return self.outcome
         first = self.plan.knees[0]
         cases = [Case(row, seed, first) for seed in self.plan.seeds for row in self.plan.rows]
