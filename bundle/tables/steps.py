@@ -1,4 +1,4 @@
-"""The commands of a plan: cohort, trainings, evaluations, each with the file that shows it is done."""
+"""The commands of a plan: cohort, trainings, evaluations, each with a file that it leaves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Step:
     Args:
         name: says what it does; names its record and its log.
         command: words.
-        makes: a file that it writes last.
+        makes: a file that is there when it has ended well.
     """
 
     name: str
