@@ -1,6 +1,7 @@
 """Ignite handlers: metrics and reports."""
 
-from bundle.handlers.each_method import for_each_method
+from bundle.handlers.each_method import for_each_method, present_methods
+from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -8,14 +9,25 @@ from bundle.handlers.image_quality import (
     RegionSSIMHandler,
     SSIMHandler,
 )
+from bundle.handlers.memorisation import MemorisationHandler
 from bundle.handlers.report import EvaluationReport
+from bundle.handlers.retrieval import RetrievalHandler
+from bundle.handlers.sections import SectionHandler
+from bundle.handlers.uncertainty import UncertaintyHandler
 
 __all__ = [
     "AdjacentSliceCorrelationHandler",
     "EvaluationReport",
+    "ExplainableShareHandler",
+    "FloorShareHandler",
     "ImageQualityHandler",
+    "MemorisationHandler",
     "PSNRHandler",
     "RegionSSIMHandler",
+    "RetrievalHandler",
     "SSIMHandler",
+    "SectionHandler",
+    "UncertaintyHandler",
     "for_each_method",
+    "present_methods",
 ]

@@ -54,3 +54,19 @@ def for_each_method(
         for name, make, key in wanted
         if name not in without
     }
+
+
+def present_methods(methods: Mapping[str, str], *, only_if: Mapping[str, bool]) -> dict[str, str]:
+    """The methods that this evaluation has.
+
+    Args:
+        methods: method to its name on pages.
+        only_if: method to whether it is there, such as an oracle without files; those not named here are.
+
+    Raises:
+        ValueError: if `only_if` names no method.
+    """
+    unknown = set(only_if) - set(methods)
+    if unknown:
+        raise ValueError(f"`only_if` names {', '.join(sorted(unknown))}; the methods are {', '.join(methods)}.")
+    return {key: name for key, name in methods.items() if only_if.get(key, True)}

@@ -19,6 +19,7 @@ class VolumeInferer(Inferer):
         samples: how many samples; above 1 the result is their mean.
         seed: of the noise.
         mean: give the mean head's volume instead of samples; the network must have one.
+        keep_samples: give the samples as channels instead of their mean; `SplitSamplesd` takes them apart.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class VolumeInferer(Inferer):
         samples: int = 1,
         seed: int = 0,
         mean: bool = False,
+        keep_samples: bool = False,
     ) -> None:
         if samples < 1 or (mean and samples > 1):
             raise ValueError(f"`samples` must be at least 1, and 1 with `mean`, got {samples}.")
-        self.mean = mean
+        self.mean, self.keep_samples = mean, keep_samples
         self.steps, self.slices, self.samples, self.seed = steps, slices, samples, seed
 
     def __call__(  # type: ignore[override]
@@ -43,8 +45,9 @@ class VolumeInferer(Inferer):
         readings: Tensor | None = None,
         covariates: Tensor | None = None,
     ) -> Tensor:
-        """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1]."""
-        return torch.stack(list(self.draw(inputs, network, readings=readings, covariates=covariates))).mean(0)
+        """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1], or (B, samples, H, W, S) if kept."""
+        drawn = list(self.draw(inputs, network, readings=readings, covariates=covariates))
+        return torch.cat(drawn, 1) if self.keep_samples else torch.stack(drawn).mean(0)
 
     def draw(
         self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None, covariates: Tensor | None = None

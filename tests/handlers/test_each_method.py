@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine
 from monai.bundle import ConfigParser
 
-from bundle.handlers import AdjacentSliceCorrelationHandler, PSNRHandler, for_each_method
+from bundle.handlers import AdjacentSliceCorrelationHandler, PSNRHandler, for_each_method, present_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 FACTORIES = {"psnr": partial(PSNRHandler, data_range=2), "corr": AdjacentSliceCorrelationHandler}
@@ -79,9 +79,30 @@ def test_a_metric_and_a_method_are_one_entry_each_in_an_overlay(tmp_path):
         },
     }
     before, after = attached(evaluation(tmp_path)), attached(evaluation(tmp_path, overlay))
-    methods = list(evaluation(tmp_path)["methods"])
+    methods = evaluation(tmp_path).get_parsed_content("scored_methods")
     assert set(before) < set(after)
     added = {f"{method}_ssim_volume" for method in (*methods, "other")}
     assert set(after) - set(before) - {n for n in after if n.startswith("other_")} == added - {"other_ssim_volume"}
     assert {"other_psnr", "other_ssim_volume"} <= set(after)
     assert next(iter(after)) == "pred_psnr"
+
+
+def test_methods_that_are_not_there_are_left_out():
+    methods = {"pred": "Model", "oracle": "Oracle"}
+    assert present_methods(methods, only_if={"oracle": True}) == methods
+    assert present_methods(methods, only_if={"oracle": False}) == {"pred": "Model"}
+    with pytest.raises(ValueError, match="names orakel"):
+        present_methods(methods, only_if={"orakel": True})
+
+
+@pytest.mark.parametrize(
+    ("overlay", "absent"),
+    [({}, {"oracle"}), ({"network_def": {"_target_": "torch.nn.Identity"}}, {"oracle", "autoencoder"})],
+)
+def test_ceiling_needs_an_autoencoder_and_the_oracle_its_files(tmp_path, overlay, absent):
+    config = evaluation(tmp_path, overlay)
+    assert set(config["methods"]) - set(config.get_parsed_content("scored_methods")) == absent
+    (tmp_path / "oracle").mkdir()
+    (tmp_path / "oracle" / "9000000_R_1.nii.gz").write_bytes(b"")
+    config = evaluation(tmp_path, overlay | {"oracle_dir": str(tmp_path / "oracle")})
+    assert "oracle" in config.get_parsed_content("scored_methods")
