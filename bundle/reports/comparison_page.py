@@ -158,7 +158,7 @@ def _paired(comparison: Comparison, pairs: Sequence[Mapping[str, Any]]) -> str:
         shown = table(["", *(label(m) for m in metrics)], rows)
         opened = " open" if place == 0 else ""
         folds.append(f"<details{opened}><summary>less {escape(baseline)}</summary>{shown}</details>")
-    return "".join(folds) or "<p>There is one row, and nothing to compare it with.</p>"
+    return "".join(folds) or "<p>No row of the table is a baseline to test against.</p>"
 
 
 def _difference(pair: Mapping[str, Any] | None, metric: str) -> str:
