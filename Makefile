@@ -46,6 +46,13 @@ knee-finder: env  ## Train the knee finder (half an hour on 2 cores; goes on fro
 	mv models/knee_finder.pt.part models/knee_finder.pt
 	@echo "Knee finder: $(CURDIR)/models/knee_finder.pt"
 
+tables-smoke: env  ## Every row of the table in about a minute each, on tiny phantoms: proves the chain, ranks nothing
+	$(python) scripts/tables.py configs/tables/smoke.json --out runs/tables-smoke
+
+tables: env  ## Every row, tuned alike, three seeds, learning curve: days on 2 cores; MINUTES=90 does a piece
+	$(python) scripts/tables.py configs/tables/full.json --out runs/tables --results docs/results/tables \
+		$(if $(MINUTES),--minutes $(MINUTES))
+
 ##@ Develop
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
 	$(python) -m pytest -m "not slow and not gpu"
@@ -73,7 +80,7 @@ clean:  ## Remove environment, phantom data and caches; runs/ and models/ stay
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Needs Python 3.11 or newer and nothing else; make PYTHON=... names one."
 
@@ -88,4 +95,4 @@ eval/schema.json: tests/data/meta_schema_20240725.json
 	@mkdir -p eval
 	@cp tests/data/meta_schema_20240725.json eval/schema.json
 
-.PHONY: demo data weights knee-finder test test-real lint lock clean help env env-dev
+.PHONY: demo data weights knee-finder tables-smoke tables test test-real lint lock clean help env env-dev

@@ -15,12 +15,19 @@ from monai.transforms import Compose
 from bundle.geometry import check_side
 from bundle.keys import FILM, MIRRORED, READINGS, SIDE
 from bundle.networks import FilmToVolume
+from bundle.networks.identity import text_of
 from bundle.transforms.volume import place_volume
 from bundle.weights import load_weights, read_weights, weights_hash
 
 PHANTOM = "synthetic-phantom"
-OVERLAYS = {"denoiser.film_pyramid.": "film_pyramid", "denoiser.unet.mixers.": "volume"}
+OVERLAYS = {
+    "denoiser.film_pyramid.": "film_pyramid",
+    "denoiser.unet.mixers.": "volume",
+    "cae.": "baselines/cae_generator",
+}
 """Beginning of a weight's name to the configuration that, laid over `inference.json`, builds its part."""
+BASELINES = {"none": "ldm", "concat": "ldm_film", "edges": "cola_diff", "context": "x_diffusion"}
+"""`film_conditioning` of a baseline's weights to its configuration in `configs/baselines`."""
 MEAN_HEAD, PLAIN = "mean_head.", "plain"
 """Beginning of the mean head's names, and the configuration of weights that have none."""
 
@@ -222,7 +229,7 @@ class Synthesiser:
             "seed": seed,
             "posterior_mean": mean,
             "steps": 1 if mean else steps or self.network.sampling_steps,
-            "schedule": type(self.network.schedule).__name__,
+            "schedule": None if self.network.schedule is None else type(self.network.schedule).__name__,
             "bundle_version": self.version,
             "weights_sha256": self.weights_sha256,
             "trained_on": trained_on,
@@ -240,6 +247,8 @@ def _parser(root: str | Path, *, weights: Path) -> ConfigParser:
     overlays = [name for prefix, name in OVERLAYS.items() if any(key.startswith(prefix) for key in state)]
     if not any(key.startswith(MEAN_HEAD) for key in state):
         overlays.insert(0, PLAIN)
+    if "film_conditioning" in state:
+        overlays.append(f"baselines/{BASELINES[text_of(state['film_conditioning'])]}")
     parser = ConfigParser()
     parser.read_config([str(config), *(str(folder / f"{name}.json") for name in overlays)])
     grid = state.get("grid_description")

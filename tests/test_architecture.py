@@ -22,10 +22,12 @@ ARROWS: dict[str, set[str]] = {
     "writers": set(),
     "transforms": set(),
     "networks": {"sampling"},
-    "handlers": {"metrics", "writers"},
+    "reports": {"metrics", "writers"},
+    "handlers": {"metrics", "writers", "reports"},
     "data": {"transforms", "writers", "networks"},
     "inferers": {"networks", "sampling"},
     "weights": {"networks"},
+    "tables": {"data", "writers", "reports"},
 }
 """What each part of `bundle` imports beside rank 0 and itself; parts that are not here are unknown."""
 ARROWS["engines"] = set(ARROWS) - {"phantom"}

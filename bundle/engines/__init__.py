@@ -2,6 +2,7 @@
 
 from bundle.engines.augmented import AugmentedDataset
 from bundle.engines.average import ParameterAverage
+from bundle.engines.cae_stage import CAELoss, PrepareCAE, drops_last
 from bundle.engines.checkpoints import EpochCheckpoints
 from bundle.engines.denoising_loss import DenoisingLoss
 from bundle.engines.distillation import LandingLoss, PrepareDistilling, Segments, teacher_of
@@ -27,6 +28,7 @@ from bundle.engines.windows import WindowDataset, stack_windows
 __all__ = [
     "AugmentedDataset",
     "AutoencoderLoss",
+    "CAELoss",
     "DenoisingLoss",
     "EpochCheckpoints",
     "EpochToDataset",
@@ -41,6 +43,7 @@ __all__ = [
     "MicroBatches",
     "ParameterAverage",
     "PrecisionInferer",
+    "PrepareCAE",
     "PrepareDenoising",
     "PrepareDistilling",
     "PrepareFilm",
@@ -54,6 +57,7 @@ __all__ = [
     "SliceDataset",
     "WindowDataset",
     "distributed",
+    "drops_last",
     "finish",
     "finish_finder",
     "join_group",

@@ -6,21 +6,24 @@ import ignite.distributed as idist
 
 from bundle.data.datalist import source
 from bundle.engines.average import ParameterAverage
-from bundle.networks import FilmToVolume
+from bundle.networks.identity import DescribedNetwork
 from bundle.weights import save_weights
 
 
-def finish(network: FilmToVolume, average: ParameterAverage, *, dataset_dir: str, path: str, run_name: str) -> None:
+def finish(
+    network: DescribedNetwork, average: ParameterAverage | None, *, dataset_dir: str, path: str, run_name: str
+) -> None:
     """Write a run's weights: the averages of what stage 2 trained, the rest as it is.
 
     Args:
         network: the trained network.
-        average: moving averages of `network.denoiser`.
+        average: moving averages of `network.denoiser`; None where a training has none.
         dataset_dir: the prepared data, whose source is recorded in the weights.
         path: file to write.
         run_name: recorded, too.
     """
     if idist.get_rank() == 0:
-        averages = {f"denoiser.{name}": value for name, value in average.shadow.items()}
+        shadow = {} if average is None else average.shadow
+        averages = {f"denoiser.{name}": value for name, value in shadow.items()}
         trained_on = f"{source(dataset_dir)}; run {run_name}"
         print(save_weights(network, path, trained_on=trained_on, replace=averages))

@@ -139,10 +139,11 @@ class LatentDataset(Dataset):
             scale = self.latent_scale
         self.network.scale_factor.fill_(scale)
         told = [float(self.network.scale_factor), self.network.scale_film_latent]
+        told += ["edges"] if self.network.denoiser.gates is not None else []
         path = self.folder / f"films-{self.fingerprint(told, [autoencoder])}.npy"
         self.film_latents = shared_rows(path, count=count, make=self._encode_film)
         encoder = self.network.denoiser.film_encoder
-        if encoder.frozen:
+        if encoder is not None and encoder.frozen:
             path = self.folder / f"embeddings-{self.fingerprint([encoder.tower.image_size], [encoder.tower])}.npy"
             self.embeddings = shared_rows(path, count=count, make=self._embed_film)
         logger.info(f"{count} knees as latents, scale factor {float(self.network.scale_factor):.4f}")

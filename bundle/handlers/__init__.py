@@ -1,5 +1,6 @@
 """Ignite handlers: metrics and reports."""
 
+from bundle.handlers.each_method import for_each_method, present_methods
 from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
@@ -27,4 +28,6 @@ __all__ = [
     "SSIMHandler",
     "SectionHandler",
     "UncertaintyHandler",
+    "for_each_method",
+    "present_methods",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from monai.data import MetaTensor
 from monai.utils.enums import CommonKeys
 
 from bundle.geometry import Grid
+from bundle.handlers.analysis import against_baselines, by_grade, intervals
 from bundle.handlers.figures import Figure, has_matplotlib
-from bundle.handlers.montage import Image, KneePictures, has_pillow, knee_pictures
 from bundle.handlers.report_page import Report, is_phantom, render
 from bundle.handlers.scores import REAL, Knee, ScoreTable
 from bundle.keys import FILM, MIRRORED
 from bundle.metrics.volume_metric import check_data_range, lowest_intensity
+from bundle.reports.montage import Image, KneePictures, has_pillow, knee_pictures
+from bundle.reports.sections import checked_sections
+from bundle.reports.statistics import INTERVAL_WORDS, TEST_WORDS, has_scipy, wilcoxon
 
 logger = logging.getLogger(__name__)
 
@@ -41,24 +44,30 @@ class EvaluationReport:
     - metric handlers with `save_details=True` are attached under `<method>_<metric>`, such as `pred_psnr` or
       `mean_volume_near_edge`; `real_<metric>` are the real volumes' own scores. The conventions at the page's foot
       are those of `bundle.handlers.ImageQualityHandler`.
+    - handlers of measures over the whole set leave their tables in `engine.state.report_sections`, see
+      `bundle.reports.sections`, before this one writes: name them in `sections`, or attach them earlier.
 
     Voxel sizes come from the real volume's affine, else from the default grid. Under several ranks the first writes
     the scores of all.
 
     Args:
         output_dir: folder for the three files; made if absent.
-        methods: method's key to its name on the page, in the page's order.
+        methods: method's key to its name on the page, in the page's order: the model first, then its baselines, from
+            each of which the model's scores are subtracted knee by knee.
         title: the page's heading.
         provenance: what is known of data and weights, such as `{"data": "synthetic-phantom"}`; a value with
             "phantom" in it makes the page say so.
         data_range: width of the volumes' intensity range.
         lo: lowest intensity; None is -1 for range 2 and 0 for range 1.
         max_knees: how many knees are shown in pictures.
+        viewed: how many methods, from the first, the volume viewers show beside the real volume.
+        sections: handlers of measures over the whole set, attached with this one and run before it writes.
         real: key of the real volume.
 
     Raises:
-        ValueError: if `methods` is empty or names `real`, a range is impossible or `max_knees` is negative.
-        OptionalImportError: if matplotlib or pillow is missing.
+        ValueError: if `methods` is empty or names `real`, a range is impossible, or `max_knees` or `viewed` is
+            negative.
+        OptionalImportError: if matplotlib, pillow or scipy is missing.
     """
 
     def __init__(
@@ -71,13 +80,15 @@ class EvaluationReport:
         data_range: float = 2.0,
         lo: float | None = None,
         max_knees: int = 6,
+        viewed: int = 2,
+        sections: Iterable[Any] = (),
         real: str = CommonKeys.LABEL,
     ) -> None:
         if not methods or REAL in methods:
             raise ValueError(f"`methods` must name at least one method and none `{REAL}`, got {dict(methods)}.")
-        if max_knees < 0:
-            raise ValueError(f"`max_knees` must not be negative, got {max_knees}.")
-        for module, present in ((Figure, has_matplotlib), (Image, has_pillow)):
+        if min(max_knees, viewed) < 0:
+            raise ValueError(f"`max_knees` and `viewed` must not be negative, got {max_knees} and {viewed}.")
+        for module, present in ((Figure, has_matplotlib), (Image, has_pillow), (wilcoxon, has_scipy)):
             if not present:
                 module()  # monai's stand-in raises OptionalImportError by name
         self.output_dir = Path(output_dir)
@@ -87,11 +98,15 @@ class EvaluationReport:
         self.data_range = check_data_range(data_range)
         self.lo = lowest_intensity(self.data_range, lo)
         self.max_knees = max_knees
+        self.viewed = dict(list(self.methods.items())[:viewed])
+        self.sections = list(sections)
         self.real = real
         self._start()
 
     def attach(self, engine: Engine) -> None:
-        """Attach to `engine`; metric handlers may be attached before or after."""
+        """Attach to `engine`, `sections` first; metric handlers may be attached before or after."""
+        for handler in self.sections:
+            handler.attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._write)
@@ -123,6 +138,7 @@ class EvaluationReport:
             self._unit(real),
             {method: self._unit(_entry(item, method)) for method in self.methods},
             spacing_mm=_spacing_mm(real),
+            viewed=self.viewed,
         )
 
     def _unit(self, volume: torch.Tensor) -> np.ndarray:
@@ -145,6 +161,12 @@ class EvaluationReport:
         state: Any = engine.state
         table = ScoreTable.of(state.metric_details, knees=knees, methods=list(self.methods))
         conventions = _conventions(getattr(state, "metric_conventions", {}), table)
+        sections = checked_sections(getattr(state, "report_sections", {}))
+        analysis = {
+            "intervals": intervals(table),
+            "by_grade": by_grade(table),
+            "paired": against_baselines(table, methods=list(self.methods)),
+        }
         report = Report(
             title=self.title,
             methods=self.methods,
@@ -153,6 +175,8 @@ class EvaluationReport:
             mirrored=frozenset(mirrored),
             conventions=conventions,
             provenance=self.provenance,
+            sections=sections,
+            **analysis,
         )
         summary = {
             "title": self.title,
@@ -166,6 +190,9 @@ class EvaluationReport:
             "metrics": table.summary(),
             "left_out": table.totals(),
             "conventions": conventions,
+            "statistics": {"intervals": INTERVAL_WORDS, "paired": TEST_WORDS},
+            **analysis,
+            "sections": sections,
         }
         files = {
             "metrics.csv": table.to_csv(),

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from bundle.handlers.analysis import NO_GRADE
 from bundle.handlers.figures import box_plots
-from bundle.handlers.montage import AXIAL_AT, DEPTHS, SAGITTAL_AT, SOBEL_CEILING, KneePictures, Panel, Row, data_uri
 from bundle.handlers.scores import REAL, Knee, ScoreTable
+from bundle.reports.montage import AXIAL_AT, DEPTHS, SAGITTAL_AT, SOBEL_CEILING, KneePictures, Panel, Row, data_uri
+from bundle.reports.page import (
+    PHANTOM,
+    RESEARCH,
+    cell,
+    count,
+    definitions,
+    document,
+    label,
+    number,
+    probability,
+    range_words,
+    section,
+    table,
+)
+from bundle.reports.statistics import INTERVAL_WORDS, TEST_WORDS
+from bundle.reports.viewer import HINT, VIEWER_STYLE
 
 PIXELS_PER_MM = 1.0
-LABELS = {
-    "psnr": "PSNR per slice, dB",
-    "psnr_volume": "PSNR per volume, dB",
-    "ssim": "SSIM per slice",
-    "rssim": "RSSIM",
-    "near_edge": "RSSIM near edges",
-    "adjacent_slice_correlation": "Adjacent-slice correlation",
-}
-"""Names that configs give their metrics, and how the page calls them; another name stands as it is."""
-DECIMALS = {"psnr": 2, "psnr_volume": 2}
-PHANTOM = (
-    "<strong>Phantom data.</strong> Every knee on this page, film and MRI alike, comes from a digital knee phantom. "
-    "The figures say that the chain works; they say nothing about patients and do not compare with published figures."
-)
-RESEARCH = (
-    "Research software, not a medical device. All volumes other than the real ones are synthetic, and must not serve "
-    "diagnosis."
-)
 ORIENTATION = (
     "Coronal images are seen from the front: rows run down towards the feet, the patient's right is on the image's "
     f"left, slices are counted from the back (d = 0) to the front (d = 1). The sagittal reformat, at "
@@ -39,25 +37,7 @@ ORIENTATION = (
     "Sobel: absolute difference of the gradient magnitudes of the synthesised and the real slice, intensities in "
     f"[0, 1]; white is 0, black is {SOBEL_CEILING} and more."
 )
-STYLE = """
-:root { color-scheme: light; }
-body { margin: 0; background: #fcfcfa; color: #2b2b2b;
-       font: 15px/1.55 "Source Sans 3", "Helvetica Neue", Helvetica, Arial, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 44px 40px 64px; }
-h1 { font-size: 27px; font-weight: 600; letter-spacing: -0.01em; margin: 0 0 6px; }
-h2 { font-size: 18px; font-weight: 600; margin: 46px 0 10px; }
-h3 { font-size: 15px; font-weight: 600; margin: 0 0 10px; }
-h3 span, .muted { color: #767676; font-weight: 400; }
-p { margin: 8px 0; max-width: 76ch; }
-.notice { border-left: 3px solid #c9a227; padding: 4px 0 4px 14px; margin: 18px 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.scores { width: 100%; margin-top: 14px; }
-.scores th { font-weight: 600; font-size: 13px; text-align: right; vertical-align: bottom; padding: 6px 0 6px 16px;
-             border-bottom: 1px solid #9a9a9a; }
-.scores td { text-align: right; padding: 8px 0 8px 16px; border-bottom: 1px solid #e4e4e0; }
-.scores th:first-child, .scores td:first-child { text-align: left; padding-left: 0; }
-.scores small { display: block; color: #767676; font-size: 12.5px; }
-figure { margin: 16px 0 0; } figure img { width: 100%; height: auto; }
+KNEE_STYLE = """
 .knee { margin: 30px 0 48px; break-inside: avoid; }
 .panels { display: grid; grid-template-columns: 190px 104px repeat(3, auto) auto auto; gap: 6px 8px;
           justify-content: start; align-items: start; font-size: 12.5px; line-height: 1.35; }
@@ -65,11 +45,8 @@ figure { margin: 16px 0 0; } figure img { width: 100%; height: auto; }
 .panels .film { grid-column: 1; padding-right: 14px; }
 .panels .head { color: #767676; align-self: end; }
 .panels .name { text-align: right; padding: 2px 4px 0 0; }
-.film table { margin-top: 14px; width: 100%; font-size: 12px; }
 .film th { text-align: left; font-weight: 600; padding: 8px 0 2px; } .film td { padding: 1px 0; color: #4a4a4a; }
 .film td + td { text-align: right; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; font-size: 13.5px; margin: 8px 0; }
-dt { color: #767676; } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
@@ -85,6 +62,10 @@ class Report:
         mirrored: whether left knees are shown mirrored to right ones, by index as in `pictures`.
         conventions: metric to how it was computed.
         provenance: what is known of data and weights.
+        intervals: method to metric to its bootstrap interval (`analysis.intervals`).
+        by_grade: metric to grade to method to statistics (`analysis.by_grade`).
+        paired: baseline to metric to the model's difference (`analysis.against_baselines`).
+        sections: tables of measures over the whole set, as handlers leave them in `engine.state.report_sections`.
     """
 
     title: str
@@ -94,6 +75,10 @@ class Report:
     mirrored: frozenset[int]
     conventions: Mapping[str, Mapping[str, Any]]
     provenance: Mapping[str, str]
+    intervals: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    by_grade: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
+    paired: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    sections: Mapping[str, Mapping[str, Any]]
 
     @property
     def rows(self) -> dict[str, str]:
@@ -111,20 +96,10 @@ def render(report: Report) -> str:
     knees = report.table.knees
     participants = len({knee.participant for knee in knees})
     phantom = f"<p>{PHANTOM}</p>" if is_phantom(report.provenance) else ""
-    plots = data_uri(box_plots(report.table, methods=report.rows, labels=LABELS))
+    labels = {metric: label(metric) for metric in report.table.metrics}
+    plots = data_uri(box_plots(report.table, methods=report.rows, labels=labels))
     shown = "".join(_knee(report, index, pictures) for index, pictures in report.pictures)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(report.title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{escape(report.title)}</h1>
-<p class="muted">{_count(len(knees), "knee")} of {_count(participants, "participant")}</p>
+    body = f"""<p class="muted">{count(len(knees), "knee")} of {count(participants, "participant")}</p>
 <div class="notice">{phantom}<p>{RESEARCH}</p></div>
 <h2>Scores</h2>
 {_score_table(report)}
@@ -132,46 +107,92 @@ def render(report: Report) -> str:
 <figure><img src="{plots}" alt="Box plots of every metric, one box a method"></figure>
 <p class="muted">Boxes span the quartiles with the median inside; whiskers reach 1.5 times as far beyond; a dot is a
 volume.</p>
+{_paired_table(report)}
+<h2>Scores by Kellgren-Lawrence grade</h2>
+{_grade_tables(report)}
+{_sections(report)}
 <h2>Knees, by Kellgren-Lawrence grade</h2>
-<p>{ORIENTATION} {_selection(report)}</p>
+<p>{ORIENTATION} {_selection(report)} {HINT if report.pictures else ""}</p>
 {shown}
 <h2>Conventions</h2>
 {_conventions(report)}
 <h2>Provenance</h2>
-{_definitions(report.provenance) or "<p>Not stated.</p>"}
-</main>
-</body>
-</html>
-"""
+{definitions(report.provenance) or "<p>Not stated.</p>"}"""
+    return document(report.title, body, style=KNEE_STYLE + VIEWER_STYLE)
 
 
 def _score_table(report: Report) -> str:
-    metrics = report.table.metrics
-    head = "".join(f"<th>{escape(LABELS.get(metric, metric))}</th>" for metric in metrics)
+    """A row a metric and a column a method: metrics are many, methods few."""
     summary = report.table.summary()
-    body = []
-    for method, name in report.rows.items():
-        cells = "".join(f"<td>{_cell(summary[method].get(metric), metric)}</td>" for metric in metrics)
-        body.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
-    caption = '<p class="muted">Mean &plusmn; standard deviation over volumes, median below.</p>'
-    rows = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
-    return f'{caption}<table class="scores">{rows}</table>'
+    rows = []
+    for metric in report.table.metrics:
+        cells = [_statistics(summary[m].get(metric), metric, report.intervals[m].get(metric)) for m in report.rows]
+        rows.append([escape(label(metric)), *cells])
+    caption = "Mean \N{PLUS-MINUS SIGN} standard deviation over volumes; below, median and 95 % interval of the mean."
+    return table(["", *report.rows.values()], rows, caption=caption)
 
 
-def _cell(statistics: Mapping[str, Any] | None, metric: str) -> str:
-    if statistics is None:
+def _statistics(found: Mapping[str, Any] | None, metric: str, interval: Mapping[str, Any] | None = None) -> str:
+    if found is None:
         return ""
-    if statistics["mean"] is None:
+    if found["mean"] is None:
         return "none"
-    mean, median = (_number(statistics[name], metric) for name in ("mean", "median"))
-    spread = "" if statistics["sd"] is None else f" &plusmn; {_number(statistics['sd'], metric)}"
-    return f"{mean}{spread}<small>{median}</small>"
+    spread = "" if found["sd"] is None else f" \N{PLUS-MINUS SIGN} {number(found['sd'], metric)}"
+    around = range_words(interval["low"], interval["high"], metric) if interval else ""
+    return cell(number(found["mean"], metric) + spread, number(found["median"], metric), around)
 
 
-def _number(value: float, metric: str) -> str:
-    if not math.isfinite(value):
-        return {True: "none", False: "infinite"}[math.isnan(value)]
-    return f"{value:.{DECIMALS.get(metric, 3)}f}".replace("-", "\N{MINUS SIGN}")
+def _paired_table(report: Report) -> str:
+    if not report.paired:
+        return ""
+    model = next(iter(report.methods.values()))
+    metrics = list(dict.fromkeys(metric for found in report.paired.values() for metric in found))
+    rows = [
+        [escape(label(metric)), *(_difference(found.get(metric), metric) for found in report.paired.values())]
+        for metric in metrics
+    ]
+    heads = ["", *(f"less {report.methods[baseline]}" for baseline in report.paired)]
+    note = f"Knee by knee: {model} less each baseline. Below: the median, the mean's interval, the test."
+    return f"<h2>{escape(model)} against each baseline</h2>{table(heads, rows, caption=note)}"
+
+
+def _difference(found: Mapping[str, Any] | None, metric: str) -> str:
+    if found is None or found["difference"]["mean"] is None:
+        return ""
+    difference = found["difference"]
+    return cell(
+        number(difference["mean"], metric),
+        number(found["median"], metric),
+        range_words(difference["low"], difference["high"], metric),
+        probability(found["p"]),
+    )
+
+
+def _grade_tables(report: Report) -> str:
+    """A fold a metric, the first open: a column a grade that has knees."""
+    folds = []
+    for place, (metric, grades) in enumerate(report.by_grade.items()):
+        methods = [method for method in report.rows if any(method in found for found in grades.values())]
+        heads = [
+            f"KL {grade}, n = {max(found['n'] for found in of.values())}" if of else grade
+            for grade, of in grades.items()
+        ]
+        rows = [
+            [escape(report.rows[method]), *(_statistics(of.get(method), metric) for of in grades.values())]
+            for method in methods
+        ]
+        opened = " open" if place == 0 else ""
+        folds.append(
+            f"<details{opened}><summary>{escape(label(metric))}</summary>{table(['', *heads], rows)}</details>"
+        )
+    words = f"Mean, standard deviation and, below, median. A grade that no knee has is absent; &ldquo;{NO_GRADE}&rdquo;"
+    return f'<p class="muted">{words} is where no reader graded the film.</p>{"".join(folds)}'
+
+
+def _sections(report: Report) -> str:
+    if not report.sections:
+        return ""
+    return f"<h2>Measures over the whole set</h2>{''.join(section(found) for found in report.sections.values())}"
 
 
 def _notes(table: ScoreTable, names: Mapping[str, str]) -> str:
@@ -181,14 +202,14 @@ def _notes(table: ScoreTable, names: Mapping[str, str]) -> str:
         for metric, statistics in metrics.items():
             for kind, words in (("n_nan", "have no value"), ("n_infinite", "are infinite (identical volumes)")):
                 if statistics[kind]:
-                    which = f"{names[method]}, {LABELS.get(metric, metric)}"
-                    some = f"{statistics[kind]} of {_count(statistics['n'], 'volume')}"
+                    which = f"{names[method]}, {label(metric)}"
+                    some = f"{statistics[kind]} of {count(statistics['n'], 'volume')}"
                     notes.append(f"{which}: {some} {words}, not in the statistics.")
     for method, counts in table.totals().items():
         for name, total in counts.items():
             if total:
                 words = name.replace("_", " ")
-                notes.append(f"{names[method]}: {words}, {total} over {_count(len(table.knees), 'volume')}.")
+                notes.append(f"{names[method]}: {words}, {total} over {count(len(table.knees), 'volume')}.")
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return f'<ul class="muted">{items}</ul>' if items else ""
 
@@ -205,7 +226,7 @@ def _knee(report: Report, index: int, pictures: KneePictures) -> str:
     knee = report.table.knees[index]
     heading = f"{escape(knee.participant)} <span>&middot; {_describe(knee, mirrored=index in report.mirrored)}</span>"
     heads = ["", *(f"Coronal, d = {depth:g}" for depth in DEPTHS), "Sagittal", "Axial"]
-    film = f'<div class="head">Film</div>{_image(pictures.film, "Film")}{_knee_scores(report, index)}'
+    film = f'<div class="head">Film</div>{_image(pictures.film, "Film")}'
     rows = 2 + 2 * len(report.methods)
     cells = [f'<div class="film" style="grid-row: 1 / span {rows}">{film}</div>']
     cells += [f'<div class="head">{head}</div>' for head in heads]
@@ -214,7 +235,11 @@ def _knee(report: Report, index: int, pictures: KneePictures) -> str:
     cells += [
         _row(f"Sobel difference: {name}", pictures.differences[method]) for method, name in report.methods.items()
     ]
-    return f'<section class="knee"><h3>{heading}</h3><div class="panels">{"".join(cells)}</div></section>'
+    return (
+        f'<section class="knee"><h3>{heading}</h3><div class="panels">{"".join(cells)}</div>'
+        f"<details><summary>Turn over the slices</summary>{pictures.viewer}</details>"
+        f"<details><summary>Scores of this knee</summary>{_knee_scores(report, index)}</details></section>"
+    )
 
 
 def _describe(knee: Knee, *, mirrored: bool) -> str:
@@ -224,13 +249,15 @@ def _describe(knee: Knee, *, mirrored: bool) -> str:
 
 
 def _knee_scores(report: Report, index: int) -> str:
-    rows = []
-    for method, name in report.rows.items():
-        rows.append(f'<tr><th colspan="2">{escape(name)}</th></tr>')
-        for metric, values in report.table.scores[method].items():
-            label = escape(LABELS.get(metric, metric))
-            rows.append(f"<tr><td>{label}</td><td>{_number(float(values[index]), metric)}</td></tr>")
-    return f"<table>{''.join(rows)}</table>"
+    scores = report.table.scores
+    rows = [
+        [
+            escape(label(metric)),
+            *(number(float(scores[m][metric][index]), metric) if metric in scores[m] else "" for m in report.rows),
+        ]
+        for metric in report.table.metrics
+    ]
+    return table(["", *report.rows.values()], rows)
 
 
 def _row(name: str, row: Row) -> str:
@@ -248,16 +275,7 @@ def _image(panel: Panel | None, alt: str) -> str:
 
 def _conventions(report: Report) -> str:
     texts = {
-        LABELS.get(metric, metric): "; ".join(f"{term.replace('_', ' ')}: {value}" for term, value in terms.items())
+        label(metric): "; ".join(f"{term.replace('_', ' ')}: {value}" for term, value in terms.items())
         for metric, terms in report.conventions.items()
     }
-    return _definitions(texts)
-
-
-def _definitions(terms: Mapping[str, Any]) -> str:
-    items = "".join(f"<dt>{escape(str(term))}</dt><dd>{escape(str(value))}</dd>" for term, value in terms.items())
-    return f"<dl>{items}</dl>" if items else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return definitions(texts | {"Intervals": INTERVAL_WORDS, "Tests": TEST_WORDS})

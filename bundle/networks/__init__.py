@@ -1,6 +1,7 @@
 """The network from film to volume, and its parts."""
 
 from bundle.networks.autoencoder import LatentDiffusionAutoencoder
+from bundle.networks.cae_generator import CAEGenerator
 from bundle.networks.conditioning import TwoPathUNet
 from bundle.networks.denoiser import Denoiser
 from bundle.networks.film_encoder import FilmEncoder
@@ -10,6 +11,7 @@ from bundle.networks.mean_head import MeanHead
 from bundle.networks.reconstruction import Reconstruction
 
 __all__ = [
+    "CAEGenerator",
     "Denoiser",
     "FilmEncoder",
     "FilmPyramid",

@@ -59,6 +59,7 @@ class TwoPathUNet(DiffusionModelUNet):
     ) -> None:
         super().__init__(**unet)
         self.depth_scale = depth_scale
+        self.context_dim: int = unet.get("cross_attention_dim") or 0
         self.extra_tokens = extra_tokens
         self.use_checkpoint = use_checkpoint
         if transformer_norm_eps is not None:
@@ -122,7 +123,7 @@ class TwoPathUNet(DiffusionModelUNet):
         time = self.time_embed(get_timestep_embedding(timesteps, base).to(x.dtype))
         down = up = time
         if depth is not None:
-            down = time + self.depth_head(get_timestep_embedding(depth * self.depth_scale, base).to(x.dtype))
+            down = time + self.depth_head(self.depth_code(depth).to(x.dtype))
         if readings is not None:
             up = time + self.readings_head(readings.to(x.dtype))
         if covariates is not None:
@@ -146,6 +147,10 @@ class TwoPathUNet(DiffusionModelUNet):
             hidden = self._run(block, **states, temb=up, context=context)
             skips = skips[:-count]
         return self.out(hidden)
+
+    def depth_code(self, depth: Tensor) -> Tensor:
+        """Sinusoidal code of depths (N,) in [0, 1]: (N, width of the first level)."""
+        return get_timestep_embedding(depth * self.depth_scale, self.block_out_channels[0])
 
     def _positions_mm(self, depth: Tensor | None, count: int) -> Tensor:
         if depth is None or depth.ndim != 2 or depth.numel() != count:

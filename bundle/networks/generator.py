@@ -8,29 +8,28 @@ from typing import Any
 
 import torch
 from monai.networks.nets import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from bundle.geometry import Grid
 from bundle.networks.conditioning import TwoPathUNet
 from bundle.networks.denoiser import Denoiser
+from bundle.networks.film_edges import film_edges
 from bundle.networks.film_encoder import FilmEncoder
 from bundle.networks.film_pyramid import FilmPyramid
+from bundle.networks.identity import DescribedNetwork, text_tensor
 from bundle.networks.mean_head import MeanHead
 from bundle.readings import GradeTable
 from bundle.readings import grade_table as named_table
 from bundle.sampling import FittingBatches, NoiseSchedule, guided, slice_noise
 
-TEXT_BYTES = 512
-"""Room for a text, such as what the weights were trained on, among the tensors of a weights file."""
 
-
-class FilmToVolume(nn.Module):
+class FilmToVolume(DescribedNetwork):
     """A film in, a volume out; every weight that this takes is in its `state_dict`.
 
     Args:
         autoencoder: of slices and of films.
         unet: the denoiser's UNet.
-        film_encoder: the film's context token.
+        film_encoder: the film's context token; None where `film_conditioning` has none.
         schedule: noise schedule; what the denoiser predicts is its choice.
         image_size: H and W of film and volume.
         slices: S.
@@ -48,20 +47,22 @@ class FilmToVolume(nn.Module):
         film_latent: whether the film's latent is concatenated at all.
         film_pyramid: features of the film at full resolution, beside or in place of its latent.
         mean_head: where there is one, the denoiser learns what it leaves over, see `residual_scale`.
+        film_conditioning: how the denoiser is told of the film, of `FILM_CONDITIONINGS`; `paper` unless the network
+            is a baseline.
+
+    Raises:
+        ValueError: if a part is there that `film_conditioning` has no use for, or one is absent that it needs.
     """
 
     scale_factor: Tensor
     residual_scale: Tensor
-    grid_description: Tensor
-    grade_description: Tensor
-    trained_on: Tensor
 
     def __init__(
         self,
         *,
         autoencoder: AutoencoderKL,
         unet: TwoPathUNet,
-        film_encoder: FilmEncoder,
+        film_encoder: FilmEncoder | None,
         schedule: NoiseSchedule,
         image_size: int,
         slices: int,
@@ -77,6 +78,7 @@ class FilmToVolume(nn.Module):
         film_latent: bool = True,
         film_pyramid: FilmPyramid | None = None,
         mean_head: MeanHead | None = None,
+        film_conditioning: str = "paper",
     ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
@@ -86,6 +88,7 @@ class FilmToVolume(nn.Module):
             film_pyramid=film_pyramid,
             film_latent=film_latent,
             mean=mean_head is not None,
+            film_conditioning=film_conditioning,
         )
         self.mean_head = mean_head
         self.schedule = schedule
@@ -102,10 +105,10 @@ class FilmToVolume(nn.Module):
         self.register_buffer("scale_factor", torch.tensor(1.0))
         if mean_head is not None:  # weights without a mean head have no such number
             self.register_buffer("residual_scale", torch.tensor(1.0))
-        self.register_buffer("grid_description", _grid_tensor(self.grid))
-        self.register_buffer("grade_description", text_tensor(_describe(self.grade_table, missing_readings)))
-        self.register_buffer("trained_on", text_tensor("nothing"))
-        self._register_load_state_dict_pre_hook(self._check_identity)
+        self.describe()
+        if film_conditioning != "paper":  # weights of before this choice have no such text
+            self.register_buffer("film_conditioning", text_tensor(film_conditioning))
+            self.descriptions = (*self.descriptions, "film_conditioning")
 
     def forward(
         self,
@@ -142,7 +145,7 @@ class FilmToVolume(nn.Module):
             ValueError: if the film's or the readings' shape is not the network's, or `mean` is asked of a network
                 without a mean head.
         """
-        self._check_input(film, readings)
+        self.check_input(film, readings)
         if mean:
             self.check_mean_head()
         if readings is None:
@@ -161,9 +164,9 @@ class FilmToVolume(nn.Module):
             width = self.denoiser.unet.covariates_head[0].in_features
             covariates = film.new_zeros(film.shape[0], width)
         film_latent = self.encode_film(film)
-        context = self.denoiser.film_encoder(film)
+        context = self.denoiser.token(film)
         features = self.denoiser.film_pyramid(film) if self.denoiser.film_pyramid is not None else None
-        channels, height, width = film_latent.shape[1:]
+        channels, (height, width) = self.denoiser.unet.out_channels, film_latent.shape[2:]
 
         def draw(number: int) -> Tensor:
             noise = slice_noise(
@@ -240,8 +243,10 @@ class FilmToVolume(nn.Module):
             )
 
     def encode_film(self, film: Tensor) -> Tensor:
-        """The latent that is concatenated, (B, C, h, w): the autoencoder's mean."""
+        """The latent that is concatenated, (B, C, h, w): the autoencoder's mean; with the edges' (B, 2 C, h, w)."""
         mean = self.autoencoder.encode(film)[0]
+        if self.denoiser.gates is not None:
+            mean = torch.cat([mean, self.autoencoder.encode(film_edges(film))[0]], dim=1)
         return mean * self.scale_factor if self.scale_film_latent else mean
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -250,34 +255,6 @@ class FilmToVolume(nn.Module):
         # an autoencoder of colour images is given grey ones; what it decodes is nearly grey
         image = image.mean(dim=1, keepdim=True) if image.shape[1] > 1 else image
         return image.clamp(-1.0, 1.0)
-
-    def provenance(self) -> str:
-        """What the weights were trained on."""
-        return text_of(self.trained_on)
-
-    def _check_input(self, film: Tensor, readings: Tensor | None) -> None:
-        expected = (1, self.grid.rows, self.grid.columns)
-        if film.ndim != 4 or tuple(film.shape[1:]) != expected:
-            raise ValueError(
-                f"`film` must have shape (B, {', '.join(map(str, expected))}), got {tuple(film.shape)}; "
-                "`bundle.data.CropKneed` cuts it to the grid."
-            )
-        width = self.grade_table.vector_width(self.missing_readings)
-        if readings is not None and tuple(readings.shape) != (film.shape[0], width):
-            raise ValueError(
-                f"`readings` must have shape ({film.shape[0]}, {width}), got {tuple(readings.shape)}; "
-                "`bundle.transforms.EncodeReadingsd` makes the vector."
-            )
-
-    def _check_identity(self, state: dict, prefix: str, *_: object) -> None:
-        """Refuse weights that speak of another grid or other readings; shapes alone would not show it."""
-        for name, show in (("grid_description", _list), ("grade_description", text_of)):
-            theirs, ours = state.get(prefix + name), getattr(self, name)
-            if theirs is not None and not torch.equal(theirs.to(ours), ours):
-                raise ValueError(
-                    f"`{name}` of the weights is {show(theirs)}, of the network {show(ours)}; "
-                    "build the network with the weights' values."
-                )
 
 
 def _part_of(value: Tensor | list[Tensor] | None, part: slice) -> Any:
@@ -297,28 +274,3 @@ def grade_table_of(name: str, unet: TwoPathUNet, policy: str) -> GradeTable:
             f"readings `{policy}`), got {width}."
         )
     return table
-
-
-def text_tensor(text: str) -> Tensor:
-    """`text` as (TEXT_BYTES,) uint8, zero-padded; ValueError where it is longer."""
-    data = text.encode()
-    if len(data) > TEXT_BYTES:
-        raise ValueError(f"`text` must have at most {TEXT_BYTES} bytes, got {len(data)}.")
-    return torch.tensor(list(data.ljust(TEXT_BYTES, b"\0")), dtype=torch.uint8)
-
-
-def text_of(tensor: Tensor) -> str:
-    """The text in a tensor of `text_tensor`."""
-    return bytes(tensor.tolist()).rstrip(b"\0").decode(errors="replace")
-
-
-def _describe(table: GradeTable, policy: str) -> str:
-    return f"{table.name}:{policy}:" + ",".join(f"{name}={top}" for name, top in table.highest.items())
-
-
-def _grid_tensor(grid: Grid) -> Tensor:
-    return torch.tensor([*grid.shape, grid.spacing_mm, grid.slice_spacing_mm], dtype=torch.float64)
-
-
-def _list(tensor: Tensor) -> list[float]:
-    return [round(value, 4) for value in tensor.tolist()]

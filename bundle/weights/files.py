@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bundle.networks.generator import text_tensor
+from bundle.networks.identity import text_tensor
 
 
 def save_weights(

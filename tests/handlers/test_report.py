@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.handlers import from_engine
@@ -24,13 +25,13 @@ from bundle.handlers import (
     RegionSSIMHandler,
     SSIMHandler,
 )
-from bundle.handlers.montage import axial_reformat, panel, sagittal_reformat, slice_indices, sobel_difference
 from bundle.handlers.report import choose
 from bundle.handlers.scores import Knee, ScoreTable, kl_grade, summarise
 from bundle.inferers.baseline import AddPredictiond
 from bundle.metrics import region_ssim
 from bundle.networks.baselines import MeanVolume
 from bundle.readings import grade_table
+from bundle.reports.montage import axial_reformat, panel, sagittal_reformat, slice_indices, sobel_difference
 
 ROWS, COLUMNS, SLICES = 36, 36, 5
 METHODS = {"pred": "Model <A>", "mean_volume": "Mean volume"}
@@ -158,7 +159,7 @@ def test_page_is_self_contained_and_says_what_it_shows(written):
     assert "<script" not in page
     assert "Model &lt;A&gt;" in page
     assert "<A>" not in page
-    assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,)', page)
+    assert not re.findall(r'(?:src|href)="(?!data:image/(?:png|jpeg);base64,)', page)
     assert "@import" not in page
     assert "url(" not in page
 
@@ -181,6 +182,90 @@ def test_page_shows_knees_in_order_of_grade_with_their_panels(written):
     film = Image.open(io.BytesIO(base64.b64decode(pictures[0][0])))
     assert film.size == (COLUMNS, ROWS)
     assert len(film.getcolors()) > 10
+
+
+def test_page_has_a_viewer_of_three_planes_a_knee_without_a_script(written):
+    page = (written[0] / "report.html").read_text()
+    assert page.count('<figure class="viewer">') == 4 * 3
+    assert page.count('src="data:image/jpeg;base64,') == 4 * 3
+    # Real, model and mean, side by side under one window.
+    names = re.search(r'<div class="names">(.*?)</div>', page).group(1)
+    assert re.findall(r">([^<]+)</span>", names) == ["Real MRI", "Model &lt;A&gt;", "Mean volume"]
+
+
+def test_summary_has_each_grades_statistics_with_their_number(written):
+    """Grades 3, 0, none and 1, one knee each: no 2, no 4."""
+    summary = json.loads((written[0] / "summary.json").read_text())
+    rows = list(csv.DictReader(io.StringIO((written[0] / "metrics.csv").read_text())))
+    assert set(summary["by_grade"]) == {"psnr", "ssim", "rssim", "adjacent_slice_correlation"}
+    found = summary["by_grade"]["psnr"]
+    assert list(found) == ["0", "1", "3", "not read"]
+    for grade, of in found.items():
+        row = next(r for r in rows if r["method"] == "pred" and r["kl_grade"] == grade.replace("not read", ""))
+        assert (of["pred"]["n"], of["pred"]["mean"]) == (1, float(row["psnr"]))
+    page = (written[0] / "report.html").read_text()
+    assert page.count("KL 3, n = 1") == 4  # a fold a metric
+    assert "KL 2," not in page
+
+
+def test_summary_has_the_models_differences_from_each_baseline(written):
+    summary = json.loads((written[0] / "summary.json").read_text())
+    rows = list(csv.DictReader(io.StringIO((written[0] / "metrics.csv").read_text())))
+    scores = {m: np.array([float(r["psnr"]) for r in rows if r["method"] == m]) for m in METHODS}
+    found = summary["paired"]["mean_volume"]["psnr"]
+    assert found["difference"]["mean"] == pytest.approx((scores["pred"] - scores["mean_volume"]).mean())
+    assert found["difference"]["participants"] == 2
+    assert found["difference"]["low"] <= found["difference"]["mean"] <= found["difference"]["high"]
+    assert set(summary["paired"]) == {"mean_volume"}
+    interval = summary["intervals"]["pred"]["psnr"]
+    assert interval["mean"] == pytest.approx(summary["metrics"]["pred"]["psnr"]["mean"])
+    assert "2000 bootstrap draws of participants" in summary["statistics"]["intervals"]
+
+
+class LeaveSection:
+    """A handler of a measure over the whole set: how many knees there were."""
+
+    def __init__(self, **fields):
+        self.fields = fields
+
+    def attach(self, engine):
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.count)
+        engine.add_event_handler(Events.COMPLETED, self.leave)
+        self.knees = 0
+
+    def count(self, engine):
+        self.knees += len(engine.state.output)
+
+    def leave(self, engine):
+        engine.state.report_sections = {
+            "counting": {
+                "title": "How <many>",
+                "note": "Counted.",
+                "columns": ["what", "n", "share"],
+                "rows": [["knees", self.knees, None], ["halves", 2 * self.knees, 0.123456]],
+                "convention": {"measure": "counting"},
+            }
+            | self.fields
+        }
+
+
+def test_sections_of_other_handlers_are_written_to_summary_and_page(items, tmp_path):
+    evaluate(items, tmp_path, report_options={"sections": [LeaveSection()]})
+    found = json.loads((tmp_path / "summary.json").read_text())["sections"]["counting"]
+    assert found["rows"] == [["knees", 4, None], ["halves", 8, 0.123456]]
+    page = (tmp_path / "report.html").read_text()
+    assert "How &lt;many&gt;" in page
+    assert "<tr><td>knees</td><td>4</td><td></td></tr><tr><td>halves</td><td>8</td><td>0.1235</td></tr>" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"rows": [["a", 1]]}, "2 entries for 3 columns"), ({"rows": [["a", 1, math.nan]]}, "finite numbers")],
+)
+def test_sections_that_cannot_be_tables_are_refused_and_nothing_is_written(items, tmp_path, fields, reason):
+    with pytest.raises(ValueError, match=reason):
+        evaluate(items, tmp_path / "eval", report_options={"sections": [LeaveSection(**fields)]})
+    assert not (tmp_path / "eval").exists()
 
 
 def test_fewer_pictures_on_request(items, tmp_path):
@@ -228,7 +313,9 @@ def test_batches_that_do_not_say_whose_knee_are_refused(items, tmp_path):
         evaluate(nameless, tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"methods": {}}, {"methods": {"real": "x"}}, {"max_knees": -1}, {"data_range": 3}])
+@pytest.mark.parametrize(
+    "options", [{"methods": {}}, {"methods": {"real": "x"}}, {"max_knees": -1}, {"viewed": -1}, {"data_range": 3}]
+)
 def test_impossible_options_are_refused_when_built(options, tmp_path):
     with pytest.raises(ValueError, match="`"):
         EvaluationReport(tmp_path, **({"methods": METHODS} | options))

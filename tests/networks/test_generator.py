@@ -5,7 +5,7 @@ import torch
 from monai.networks.nets import DiffusionModelUNet
 
 from bundle.networks import TwoPathUNet
-from bundle.networks.generator import text_of, text_tensor
+from bundle.networks.identity import text_of, text_tensor
 from bundle.sampling import DiffusionSchedule
 
 UNET = {

@@ -11,6 +11,8 @@ import numpy as np
 from monai.utils import optional_import
 from skimage.filters import sobel
 
+from bundle.reports.viewer import volume_viewer
+
 Image, has_pillow = optional_import("PIL.Image")
 
 DEPTHS = (0.2, 0.5, 0.8)
@@ -48,24 +50,31 @@ class Row:
 
 @dataclass(frozen=True)
 class KneePictures:
-    """All panels of one knee: the film, the real volume, each method's volume and Sobel difference."""
+    """All pictures of one knee: the film, the real volume, each method's volume and Sobel difference, a viewer."""
 
     film: Panel
     real: Row
     volumes: Mapping[str, Row]
     differences: Mapping[str, Row]
+    viewer: str
 
 
 def knee_pictures(
-    film: np.ndarray, real: np.ndarray, volumes: Mapping[str, np.ndarray], *, spacing_mm: tuple[float, float, float]
+    film: np.ndarray,
+    real: np.ndarray,
+    volumes: Mapping[str, np.ndarray],
+    *,
+    spacing_mm: tuple[float, float, float],
+    viewed: Mapping[str, str] | None = None,
 ) -> KneePictures:
-    """Draw the panels of one knee.
+    """Draw the pictures of one knee.
 
     Args:
         film: shape (H, W), in [0, 1].
         real: real volume, shape (H, W, S), ILA, in [0, 1].
         volumes: method to its volume, as `real`.
         spacing_mm: voxel edges of the volumes along rows, columns and slices, mm.
+        viewed: method to its name in the viewer, beside the real volume; None is no viewer.
     """
     film_spacing = (real.shape[0] * spacing_mm[0] / film.shape[0], real.shape[1] * spacing_mm[1] / film.shape[1])
     return KneePictures(
@@ -73,6 +82,11 @@ def knee_pictures(
         real=_volume_row(real, spacing_mm),
         volumes={method: _volume_row(volume, spacing_mm) for method, volume in volumes.items()},
         differences={method: _difference_row(volume, real, spacing_mm) for method, volume in volumes.items()},
+        viewer=""
+        if viewed is None
+        else volume_viewer(
+            {"Real MRI": real} | {name: volumes[method] for method, name in viewed.items()}, spacing_mm=spacing_mm
+        ),
     )
 
 

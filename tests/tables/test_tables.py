@@ -1,0 +1,261 @@
+"""A plan becomes commands, its runner resumes and reports, and its page has every row; trainings are made up."""
+
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_run import write_run
+
+from bundle.data.datalist import pairs
+from bundle.tables import read_plan, run_plan
+from bundle.tables.plan import candidates, epochs_of
+from bundle.tables.publish import publish
+from bundle.tables.subset import write_subset
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANS = sorted((ROOT / "configs" / "tables").glob("*.json"))
+PLAN = {
+    "title": "T",
+    "note": "Ranks nothing.",
+    "cohort": {"participants": 3, "seed": 0, "size": "test", "image_size": 16},
+    "knee_epochs": {"epochs": 12},
+    "seeds": [0, 1],
+    "knees": [None, 2],
+    "tuning": {"learning_rate": [0.1, 0.2], "share": 0.5},
+    "rows": [
+        {"key": "a", "name": "A, ours", "overlays": ["volume"], "baseline": False},
+        {"key": "b", "name": "B", "overlays": ["baselines/kl_mean"], "trained": False},
+    ],
+}
+
+
+def plan_of(folder, **changes):
+    path = folder / "plan.json"
+    path.write_text(json.dumps(PLAN | changes))
+    return read_plan(path)
+
+
+def option(command, name):
+    return command[command.index(f"--{name}") + 1]
+
+
+class Machine:
+    """Does what the commands would: writes the files by which a step is known to be done."""
+
+    def __init__(self, out, fails=()):
+        self.out, self.fails, self.commands = out, fails, []
+
+    def __call__(self, command, log):
+        self.commands.append(command)
+        words = " ".join(command)
+        log.write_text("some words\nthe reason\n")
+        if any(text in words for text in self.fails):
+            return 3
+        if "make_phantom" in words:
+            (self.out / "release").mkdir(parents=True)
+            (self.out / "release" / "phantom.json").write_text("{}")
+        elif "prepare_data" in words:
+            write_set(self.out / "data")
+        elif "training" in command:
+            folder = Path(option(command, "output_dir"))
+            folder.mkdir(parents=True)
+            (folder / "model.pt").write_bytes(b"")
+            # The larger rate validates better.
+            rate = float(option(command, "learning_rate")) if "--learning_rate" in command else 0.0
+            (folder / "validation.csv").write_text(f"epoch,psnr,rssim\n1,99,0\n2,{10 + rate},0\n")
+        else:
+            folder = Path(option(command, "output_dir"))
+            score = 20.0 if "/b/" in str(folder) else 22.0 + int(str(folder).split("seed_")[1][0])
+            score -= 1 if "2_knees" in str(folder) else 0
+            write_run(folder, {"pred": {"psnr": score + np.arange(6.0)}})
+        return 0
+
+
+def write_set(root, knees=4):
+    for name in ("films", "volumes"):
+        (root / name).mkdir(parents=True)
+    content = {"source": "synthetic-phantom"}
+    for split, count in (("training", knees), ("validation", 1), ("test", 2)):
+        content[split] = []
+        for index in range(count):
+            name = f"{split}{index}.nii.gz"
+            for folder in ("films", "volumes"):
+                (root / folder / name).write_bytes(b"")
+            item = {"film": f"films/{name}", "mri": f"volumes/{name}", "side": "RL"[index % 2], "visit": "00m"}
+            content[split].append(item | {"participant": f"{split}{index // 2}", "readings": {}})
+    (root / "dataset.json").write_text(json.dumps(content))
+
+
+def run(plan, out, machine, **options):
+    return run_plan(plan, root=ROOT, out=out, call=machine, **options)
+
+
+@pytest.fixture
+def done(tmp_path):
+    plan, machine = plan_of(tmp_path), Machine(tmp_path / "out")
+    return plan, machine, run(plan, tmp_path / "out", machine), tmp_path / "out"
+
+
+def test_every_step_is_run_once_in_order(done):
+    """Two of the cohort; two trials; A twice and B once on all knees, and the same on two knees."""
+    _, machine, outcome, _ = done
+    kinds = [Path(c[1]).name if c[1].startswith("scripts") else c[4] for c in machine.commands]
+    a, b = ["training", "evaluation"], ["evaluation"]
+    assert kinds == ["make_phantom.py", "prepare_data.py", "training", "training", *a, *b, *a, *a, *b, *a]
+    assert outcome.complete
+    assert [(r["row"], r["seed"], r["knees"]) for r in outcome.done] == [
+        *[("A, ours", 0, None), ("B", 0, None), ("A, ours", 1, None)],
+        *[("A, ours", 0, 2), ("B", 0, 2), ("A, ours", 1, 2)],
+    ]
+
+
+def test_commands_are_those_of_the_readme(done):
+    _, machine, _, out = done
+    train, evaluate = machine.commands[4], machine.commands[5]
+    assert train[:5] == (sys.executable, "-m", "monai.bundle", "run", "training")
+    assert option(train, "config_file") == "['configs/train.json','configs/volume.json']"
+    assert option(evaluate, "config_file") == (
+        "['configs/inference.json','configs/evaluate.json','configs/volume.json']"
+    )
+    assert option(evaluate, "weights") == str(Path(option(train, "output_dir")) / "model.pt")
+    assert option(train, "dataset_dir") == str(out / "data")
+    assert "--weights" not in machine.commands[6], "a row that is fitted has no weights"
+
+
+def test_tuning_chooses_the_best_last_validation_for_every_training(done):
+    _, machine, outcome, _ = done
+    trials = [option(c, "learning_rate") for c in machine.commands[2:4]]
+    assert trials == ["0.1", "0.2"]
+    assert [option(c, "learning_rate") for c in machine.commands[4:] if "training" in c] == ["0.2"] * 4
+    assert outcome.done[0]["chosen"] == {"learning_rate": 0.2}
+
+
+def test_fewer_knees_are_seen_more_often(done):
+    """12 epochs of one knee: 3 of four, 6 of two, and half of 3 in a trial."""
+    _, machine, _, _ = done
+    assert [option(c, "epochs") for c in machine.commands if "training" in c] == ["2", "2", "3", "3", "6", "6"]
+    assert epochs_of(plan_of(done[3].parent), 100) == {"epochs": 1, "val_interval": 1}
+
+
+def test_nothing_is_done_twice(done):
+    plan, _, outcome, out = done
+    again = Machine(out)
+    assert run(plan, out, again).done == outcome.done
+    assert again.commands == []
+
+
+def test_an_interrupted_run_goes_on(done):
+    plan, _, _, out = done
+    (out / "runs" / "b" / "all_knees" / "seed_0" / "evaluation" / "summary.json").unlink()
+    for path in (out / "runs" / "b" / "all_knees").rglob("*.csv"):
+        path.unlink()
+    (out / "runs" / "b" / "all_knees" / "seed_0" / "evaluation").rmdir()
+    again = Machine(out)
+    assert run(plan, out, again).complete
+    assert len(again.commands) == 1
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(tmp_path):
+    plan = plan_of(tmp_path, tuning={}, knees=[None], seeds=[0])
+    outcome = run(plan, tmp_path / "out", Machine(tmp_path / "out", fails=["volume"]))
+    assert not outcome.complete
+    assert list(outcome.failed) == ["a/all_knees/seed_0 training"]
+    assert "exit code 3: the reason" in outcome.failed["a/all_knees/seed_0 training"]
+    assert outcome.left == ["a/all_knees/seed_0 evaluation"]
+    assert [record["row"] for record in outcome.done] == ["B"]
+    page = publish(plan, outcome, tmp_path / "results")[3].read_text()
+    assert "Not in the table" in page
+    assert "a/all_knees/seed_0 training" in page
+    again = run(plan, tmp_path / "out", Machine(tmp_path / "out"))
+    assert again.complete, "what failed is tried again"
+
+
+def test_a_command_that_ends_well_without_its_file_has_failed(tmp_path):
+    outcome = run(plan_of(tmp_path), tmp_path / "out", lambda command, log: 0)
+    assert list(outcome.failed) == ["phantom release"]
+
+
+def test_time_that_is_up_starts_nothing_more(tmp_path):
+    machine = Machine(tmp_path / "out")
+    outcome = run(plan_of(tmp_path), tmp_path / "out", machine, minutes=-1)
+    assert machine.commands == []
+    assert outcome.left
+    assert not outcome.complete
+
+
+def test_a_changed_plan_does_not_pass_for_what_was_done(done, tmp_path):
+    out = done[3]
+    with pytest.raises(ValueError, match="by another command"):
+        run(plan_of(tmp_path, options={"batch_size": 7}), out, Machine(out))
+
+
+def test_the_page_has_every_row_its_repetitions_and_the_compute(done, tmp_path):
+    plan, _, outcome, _ = done
+    paths = publish(plan, outcome, tmp_path / "results")
+    names = ["comparison.csv", "paired.csv", "comparison.json", "comparison.html"]
+    assert [path.name for path in paths] == [*names, "learning_curve.csv", "learning_curve.png"]
+    rows = list(csv.DictReader(paths[0].open()))
+    found = {row["row"]: row for row in rows if row["kl_grade"] == "all"}
+    # Seeds score 22 and 23 and more by knee, 2.5 on average.
+    assert (found["A, ours"]["repetitions"], float(found["A, ours"]["mean"])) == ("2", 25.0)
+    assert float(found["A, ours"]["sd_repetitions"]) == pytest.approx(math.sqrt(0.5))
+    pairs_found = list(csv.DictReader(paths[1].open()))
+    assert [(p["row"], p["baseline"], float(p["difference"])) for p in pairs_found] == [("A, ours", "B", 2.5)]
+    page = paths[3].read_text()
+    for text in ("Ranks nothing.", "Compute", "learning_rate 0.2", "share 0.5"):
+        assert text in page
+    curve = {(r["row"], r["knees"]): float(r["mean"]) for r in csv.DictReader(paths[4].open())}
+    assert curve == {("A, ours", "4"): 25.0, ("A, ours", "2"): 24.0, ("B", "4"): 22.5, ("B", "2"): 21.5}
+    assert paths[5].read_bytes().startswith(b"\x89PNG")
+
+
+def test_subsets_are_nested_keep_people_whole_and_find_their_images(tmp_path):
+    write_set(tmp_path / "data", knees=7)
+    four, five = (write_subset(tmp_path / "data", tmp_path / f"data_{n}", knees=n) for n in (4, 5))
+    names = [[(k["participant"], k["side"]) for k in pairs(folder, "training")] for folder in (four, five)]
+    assert names[0] == names[1], "the third participant has two knees, and one more is not enough"
+    assert len(names[0]) == 4
+    images = [[Path(k["image"]).resolve() for k in pairs(tmp_path / f, "test")] for f in ("data_4", "data")]
+    assert images[0] == images[1]
+    with pytest.raises(ValueError, match="1 to 7"):
+        write_subset(tmp_path / "data", tmp_path / "x", knees=8)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_plans_that_ship_name_configs_that_are_there_and_every_baseline(path):
+    plan = read_plan(path)
+    overlays = {overlay for row in plan.rows for overlay in row.overlays}
+    for overlay in (*overlays, *plan.sizes):
+        assert (ROOT / "configs" / f"{overlay}.json").is_file(), overlay
+    baselines = {f"baselines/{file.stem}" for file in (ROOT / "configs" / "baselines").glob("*.json")}
+    assert baselines <= overlays
+    assert {"plain", "film_pyramid", "volume"} <= overlays
+    assert any(not row.overlays for row in plan.rows), "the compact model is a row"
+
+
+def test_full_plan_has_three_seeds_tuning_and_a_learning_curve():
+    plan = read_plan(ROOT / "configs" / "tables" / "full.json")
+    assert len(plan.seeds) >= 3
+    assert len(plan.knees) >= 3
+    assert len(candidates(plan)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rowz": []}, "unknown entries rowz"),
+        ({"rows": []}, "needs rows"),
+        ({"rows": PLAN["rows"][:1] * 2}, "of its own"),
+        ({"rows": [{"key": "a"}]}, "name"),
+        ({"cohort": {}}, "`cohort` must have"),
+        ({"seeds": []}, "at least one"),
+        ({"tuning": {"share": 0.5}}, "`tuning` must name"),
+    ],
+)
+def test_impossible_plans_are_refused(tmp_path, changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        plan_of(tmp_path, **changes)
