@@ -1,4 +1,4 @@
-"""The overlays of the baselines: they lie over training and inference, say what they follow, and build what they name."""
+"""The overlays of the baselines: what they say they follow, what they lie over, what they build."""
 
 import json
 from pathlib import Path
