@@ -32,10 +32,10 @@ COIL_FALLOFF = 0.1
 WORK_MM = 1.25
 """In-plane edge at which bones are sought; finer volumes are averaged to it."""
 AIR_MARGIN_MM, CORE_MM, REGROWN_MM, WIDTH_MM = 3.0, 4.0, 2.0, 2.0
-REACH_MM, LESION_MM, CYST_MM = 7.0, 12.0, 6.0
+REACH_MM, LESION_MM, CYST_MM = 4.0, 12.0, 6.0
 ABOVE_JOINT_MM, BELOW_JOINT_MM = 32.0, 14.0
 """Rows about the joint line in which bone borders on cartilage."""
-ITERATIONS, SETTLED = 15, 2e-4
+ITERATIONS, SETTLED = 8, 2e-4
 
 Spacing = Sequence[float]
 
@@ -51,7 +51,7 @@ def segment_bones(volume: np.ndarray | torch.Tensor, *, spacing_mm: Spacing) -> 
     3. Of what lies 4 mm inside, the largest piece above the joint line (the brightest row of the middle slices) is the
        femur's, the largest below it the tibia's; the mask within 6 mm of them stays, the rest is tendon or fat.
     4. About the joint the border is where the intensity is half way to cartilage (-0.1): dark voxels between bone and
-       something bright, within 7 mm, are bone, and so are those of a marrow lesion up to 12 mm under the tibia's
+       something bright, within 4 mm, are bone, and so are those of a marrow lesion up to 12 mm under the tibia's
        plateau or 6 mm above a condyle. Enclosed holes (cysts) are filled slice by slice.
     5. A watershed of the depth inside the mask parts femur and tibia.
 
@@ -181,8 +181,11 @@ def _to_cartilage(bone: np.ndarray, level: np.ndarray, air: np.ndarray, joint: i
     border = near & ~air & (fine < HALF_LEVEL) & (to_bone + distance_mm(bright, edges) <= REACH_MM)
     extended = blurred(bone | border, 1.0, edges) > 0.5
     bright = (fine > BRIGHT_ABOVE) & near & (to_bone < 16.0)
-    under_plateau = (_rows_since(bright) + _rows_until(extended & (row >= 0))) * edges[0] <= LESION_MM
-    over_condyle = (_rows_until(bright) + _rows_since(extended & (row < 0))) * edges[0] <= CYST_MM
+    below, above = _rows_until(extended & (row >= 0)), _rows_since(extended & (row < 0))
+    bright_below, bright_above = _rows_until(bright), _rows_since(bright)
+    # Bone comes first on one side: what lies beyond the cartilage is meniscus.
+    under_plateau = ((bright_above + below) * edges[0] <= LESION_MM) & (below < bright_below)
+    over_condyle = ((bright_below + above) * edges[0] <= CYST_MM) & (above < bright_above)
     lesion = (fine < 0.0) & ((under_plateau & (row > -4.0)) | (over_condyle & (row < 4.0)))
     extended |= lesion & ~air
     return np.stack([ndimage.binary_fill_holes(extended[:, :, k]) for k in range(extended.shape[2])], axis=-1)
