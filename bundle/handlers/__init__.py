@@ -1,5 +1,6 @@
 """Ignite handlers: metrics and reports."""
 
+from bundle.handlers.depth_curve import SliceCountCurve
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -8,6 +9,8 @@ from bundle.handlers.image_quality import (
     SSIMHandler,
 )
 from bundle.handlers.report import EvaluationReport
+from bundle.handlers.structure import StructureHandler
+from bundle.handlers.structure_sections import StructureSections
 
 __all__ = [
     "AdjacentSliceCorrelationHandler",
@@ -16,4 +19,7 @@ __all__ = [
     "PSNRHandler",
     "RegionSSIMHandler",
     "SSIMHandler",
+    "SliceCountCurve",
+    "StructureHandler",
+    "StructureSections",
 ]

@@ -30,7 +30,8 @@ def surface_distances(mask: np.ndarray, reference: np.ndarray, *, spacing_mm: Sp
     `compute_average_surface_distance(symmetric=True)` and `compute_hausdorff_distance(percentile=95)`).
 
     Args:
-        mask, reference: shape (H, W, S), bool.
+        mask: shape (H, W, S), bool.
+        reference: same shape, bool.
         spacing_mm: voxel edges, mm.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Femur and tibia in a water-excited T1 volume, by stated thresholds and lengths, alike for real and synthesised ones."""
+"""Femur and tibia in a water-excited T1 volume by stated thresholds, alike for real and synthesised volumes."""
 
 from __future__ import annotations
 

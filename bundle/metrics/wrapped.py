@@ -14,7 +14,8 @@ def wrapped_psnr(y_pred: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     exceeds 255. The mean of such squares is about 100 for any two unlike images, which is 28 dB.
 
     Args:
-        y_pred, y: uint8, one shape.
+        y_pred: synthesised image, uint8.
+        y: real image, uint8, same shape.
 
     Returns:
         (PSNR, wrapped PSNR), dB with peak 255; infinite for a mean of 0.
