@@ -86,7 +86,7 @@ class SliceCountCurve:
         names = [*("synthesised" for _ in self.counts), "real"]
         state.report_sections["slice_count_curve"] = {
             "title": "Adjacent-slice correlation over the number of slices",
-            "note": f"Mean of {len(curves)} knees. As published, neighbours are compared at whatever distance; the last "
+            "note": f"Mean of {len(curves)} knees. As published, neighbours are compared at any distance; the last "
             "column compares all at the distance of the coarsest.",
             "columns": ["volume", "slices", "slice distance, mm", "neighbours (as published)", "at equal distance"],
             "rows": [

@@ -23,7 +23,8 @@ def edge_spread_width(volume: np.ndarray | torch.Tensor, bones: np.ndarray, *, s
     Profiles run along the rows through the last row of the femur and the first of the tibia, over 6 mm to either side,
     in the columns of `bones` where both exist with a gap of at most 15 mm. Each is aligned where its mean over 3 mm
     after exceeds that over 3 mm before the most, within 2.5 mm of that row, then all are averaged: noise averages out
-    and does not sharpen the mean, a blurred border does not become narrow. Levels are of the mean profile's lowest value before and highest after the ascent.
+    and does not sharpen the mean, a blurred border does not become narrow. Levels are of the mean profile's lowest
+    value before and highest after the ascent, within 4 mm.
 
     Args:
         volume: shape (H, W, S), ILA axes.

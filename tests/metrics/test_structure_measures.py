@@ -162,7 +162,8 @@ def test_tissue_errors_are_those_of_the_masks():
     real[5:8], real[8:10], real[10:12], real[:, 22:] = -0.7, 0.6, 0.0, 0.4
     masks = tissue_masks(real, spacing_mm=(2, 2, 2), labels=labels)
     assert [int(masks[name].sum()) for name in ("bone", "cartilage", "meniscus")] == [360, 240, 240]
-    assert masks["muscle"].any() and masks["fat"].any()
+    assert masks["muscle"].any()
+    assert masks["fat"].any()
     assert real[masks["muscle"]].min() > 0 > real[masks["fat"]].max()
     pred = real + np.where(labels == 1, 0.5, 0.1)
     errors = tissue_errors(pred, real, masks)
