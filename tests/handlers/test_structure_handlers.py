@@ -7,7 +7,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.bundle import ConfigParser
-from monai.data import MetaTensor
+from monai.data import MetaTensor, list_data_collate
 from monai.engines import SupervisedEvaluator
 
 from bundle.geometry import Grid
@@ -32,7 +32,7 @@ def volume(gap=4, shift=0.0):
     """The same knee's intensities inside muscle and air."""
     found = labels(gap)
     image = np.full(GRID.shape, -0.45)
-    image[:, :6], image[:, -6:] = -1.0, -1.0
+    image[:, :6], image[:, -6:], image[:, 10:14] = -1.0, -1.0, 0.4
     image = np.where(found == 5, 0.7, np.where(found > 0, -0.72, image)) + shift
     return MetaTensor(torch.from_numpy(image)[None].float(), affine=torch.from_numpy(GRID.affine()))
 
@@ -206,9 +206,9 @@ def test_the_snippet_for_evaluate_json_builds_and_runs():
     data = {"image": torch.zeros(1, 64, 64), "mri": volume(), "readings": {"XRKL": 1}}
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=[{"image": torch.zeros(1, 1, 64, 64), "label": volume()[None]}],
+        val_data_loader=[list_data_collate([{"image": torch.zeros(1, 64, 64), "label": volume()}])],
         network=torch.nn.Identity(),
-        inferer=lambda film, network: volume(gap=3)[None],
+        inferer=lambda film, network: volume(gap=3).as_tensor()[None],
         prepare_batch=lambda batch, *_, **__: (batch["image"], batch["label"]),
         postprocessing=lambda item: item | {key: v for key, v in prepare(data).items() if key not in ("image", "mri")},
         key_val_metric={"pred_bone_distance": metrics["pred_bone_distance"]},
