@@ -3,6 +3,7 @@
 from bundle.data.datalist import pairs
 from bundle.data.finder_augment import RandNegatived, RandNoKneed, RandOneKneed
 from bundle.data.finder_view import FinderView, FinderViewd
+from bundle.data.joint_band import JointBandd
 from bundle.data.joint_line import Knee
 from bundle.data.knee_roi import CropKnee, CropKneed, find_knee
 from bundle.data.landmarks import LandmarkMaps
@@ -16,6 +17,7 @@ __all__ = ["CropKnee", "CropKneed", "Knee", "Options", "Series", "find_knee", "p
 __all__ += [
     "FinderView",
     "FinderViewd",
+    "JointBandd",
     "LandmarkMaps",
     "LoadOracled",
     "RandNegatived",

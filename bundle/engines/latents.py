@@ -46,8 +46,8 @@ class LatentDataset(Dataset):
         condition_dropout: share of items whose film, readings and covariates are withheld together: what
             classifier-free guidance asks the denoiser for (`Denoiser.forward`); depth stays.
         with_slices: whether items hold the real slice, for a loss in pixels.
-        encode_batch: slices that are encoded at once. Few, so that a CPU's cache holds them: 4 at a time took 0.4 of the
-            time of 50 (128 x 128, one core).
+        encode_batch: slices that are encoded at once. Few, so that a CPU's cache holds them: 4 at a time took 0.4 of
+            the time of 50 (128 x 128, one core).
         seed: of everything that is drawn.
     """
 

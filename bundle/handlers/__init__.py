@@ -1,5 +1,6 @@
 """Ignite handlers: metrics and reports."""
 
+from bundle.handlers.depth_curve import SliceCountCurve
 from bundle.handlers.each_method import for_each_method, present_methods
 from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
 from bundle.handlers.image_quality import (
@@ -13,6 +14,8 @@ from bundle.handlers.memorisation import MemorisationHandler
 from bundle.handlers.report import EvaluationReport
 from bundle.handlers.retrieval import RetrievalHandler
 from bundle.handlers.sections import SectionHandler
+from bundle.handlers.structure import StructureHandler
+from bundle.handlers.structure_sections import StructureSections
 from bundle.handlers.uncertainty import UncertaintyHandler
 
 __all__ = [
@@ -27,6 +30,9 @@ __all__ = [
     "RetrievalHandler",
     "SSIMHandler",
     "SectionHandler",
+    "SliceCountCurve",
+    "StructureHandler",
+    "StructureSections",
     "UncertaintyHandler",
     "for_each_method",
     "present_methods",

@@ -20,7 +20,7 @@ from bundle.handlers.sections import (
     samples_at,
 )
 from bundle.metrics.explainable import explainable_share, mean_squared_error, share_above_floor
-from bundle.metrics.regions import FOREGROUND, TISSUES, tissue_masks
+from bundle.metrics.regions import FOREGROUND, TISSUES, region_masks
 
 
 class ExplainableShareHandler(SectionHandler):
@@ -62,7 +62,7 @@ class ExplainableShareHandler(SectionHandler):
             raise ValueError(
                 f"`{self.oracle}` must hold 2 samples or more, got {len(oracle)}; make_phantom --posterior."
             )
-        masks = tissue_masks(mean, labels_at(item, self.labels), tissues=self.tissues, threshold=self.threshold)
+        masks = region_masks(mean, labels_at(item, self.labels), tissues=self.tissues, threshold=self.threshold)
         for key in self.methods:
             if item.get(key) is None:
                 continue

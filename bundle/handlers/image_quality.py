@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,8 @@ class RegionSSIMHandler(ImageQualityHandler):
         lo: lowest intensity; None is -1 for range 2 and 0 for range 1.
         sigma: of Canny's Gaussian, in pixels.
         band: rows [r0, r1) of every volume; None is the middle third.
+        band_key: entry of the batch's items that holds each volume's band, beside its source under
+            `<band_key>_source` (`bundle.data.JointBandd`); the convention counts the sources. None takes `band`.
         variant: `band`, `near_edge` or `full`.
         reduction: over volumes, `mean` or `median`.
         output_transform: as `ImageQualityHandler`'s; may give a third list, the band of each volume.
@@ -93,6 +96,7 @@ class RegionSSIMHandler(ImageQualityHandler):
         lo: float | None = None,
         sigma: float = 3.0,
         band: Sequence[int] | None = None,
+        band_key: str | None = None,
         variant: str = "band",
         reduction: str = "mean",
         output_transform: Callable | None = None,
@@ -115,6 +119,30 @@ class RegionSSIMHandler(ImageQualityHandler):
             save_details=save_details,
         )
         self._output_transform = _bands_as_tuples(self._output_transform)
+        self.band_key = None if variant == "full" else band_key
+        self._sources: Counter[str] = Counter()
+
+    def reset(self) -> None:
+        """Forget every volume and where its band came from."""
+        super().reset()
+        self._sources = Counter()
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Score the iteration's volumes, with the bands of its batch where `band_key` says so."""
+        if self.band_key is None:
+            super().iteration_completed(engine)
+            return
+        batch: Any = engine.state.batch
+        lacking = [index for index, item in enumerate(batch) if self.band_key not in item]
+        if lacking:
+            raise ValueError(
+                f"item {lacking[0]} of the batch has no `{self.band_key}`; add bundle.data.JointBandd to preprocessing."
+            )
+        y_pred, y = self._output_transform(engine.state.output)[:2]
+        self.update((y_pred, y, [tuple(int(row) for row in item[self.band_key]) for item in batch]))
+        self._sources.update(str(item.get(f"{self.band_key}_source", "given")) for item in batch)
+        counts = ", ".join(f"{source} ({count})" for source, count in sorted(self._sources.items()))
+        self.convention["band"] = f"two thirds down the femur to one third down the tibia, from: {counts}"
 
     def update(self, output: Sequence) -> None:
         """Score (synthesised, real) or (synthesised, real, bands)."""

@@ -34,7 +34,7 @@ from bundle.metrics.ensembles import (
     reliability_index,
     spread_and_error,
 )
-from bundle.metrics.regions import FOREGROUND, TISSUES, tissue_masks
+from bundle.metrics.regions import FOREGROUND, TISSUES, region_masks
 
 Scalar = Callable[[Tensor], float]
 
@@ -100,7 +100,7 @@ class UncertaintyHandler(SectionHandler):
     def note(self, item: Mapping[str, Any], knee: Knee) -> dict[str, Any]:
         """Sums of one knee by region and scalar, for each kind of samples."""
         real, labels = array_at(item, self.real), labels_at(item, self.labels)
-        masks = tissue_masks(
+        masks = region_masks(
             self._everyone.mean(0),
             None if labels is None else self._thin(labels),
             tissues=self.tissues,

@@ -14,7 +14,7 @@ EVERYTHING = "foreground"
 """Name of the region that needs no labels."""
 
 
-def tissue_masks(
+def region_masks(
     mean: np.ndarray,
     labels: np.ndarray | None = None,
     *,

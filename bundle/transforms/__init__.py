@@ -21,6 +21,8 @@ from bundle.transforms.dictionary import (
     ToGridd,
 )
 from bundle.transforms.flatten import FlattenFilmd
+from bundle.transforms.joint_band import band_of_joint, band_of_masks, middle_third
+from bundle.transforms.labels import LoadLabelsd
 from bundle.transforms.resample import apply_weights, axis_weights, resize_plane
 from bundle.transforms.volume import PlaceVolumed, place_volume
 
@@ -33,6 +35,7 @@ __all__ = [
     "FlattenFilmd",
     "LoadFilm",
     "LoadFilmd",
+    "LoadLabelsd",
     "NormaliseFilm",
     "NormaliseFilmd",
     "NormaliseVolume",
@@ -44,7 +47,10 @@ __all__ = [
     "ToGridd",
     "apply_weights",
     "axis_weights",
+    "band_of_joint",
+    "band_of_masks",
     "collimated_extent",
+    "middle_third",
     "place_volume",
     "resize_plane",
 ]
