@@ -21,6 +21,7 @@ from bundle.transforms.dictionary import (
     ToGridd,
 )
 from bundle.transforms.flatten import FlattenFilmd
+from bundle.transforms.joint_patches import JointPatches, JointPatchesd
 from bundle.transforms.resample import apply_weights, axis_weights, resize_plane
 from bundle.transforms.volume import PlaceVolumed, place_volume
 
@@ -31,6 +32,8 @@ __all__ = [
     "EncodeReadings",
     "EncodeReadingsd",
     "FlattenFilmd",
+    "JointPatches",
+    "JointPatchesd",
     "LoadFilm",
     "LoadFilmd",
     "NormaliseFilm",
