@@ -1,4 +1,4 @@
-"""Siamese-GAP: one branch reads the medial and the lateral patch of a joint, and all its levels are pooled and fused."""
+"""Siamese-GAP: one branch reads the medial and the lateral patch of a joint; all its levels are pooled and fused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ABOUT = "about"
 
 
 class SiameseGAP(nn.Module):
-    """Two patches through one set of convolutions; each level's maps are pooled, and all of it goes to one linear layer.
+    """Two patches through one set of convolutions; each level's maps are pooled, and one linear layer reads them all.
 
     The layers are a decision: the paper's text at hand names a Siamese network with global average pooling at every
     level, not their sizes (docs/siamese_gap.md).
