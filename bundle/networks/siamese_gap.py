@@ -127,7 +127,9 @@ def knee_attention(network: SiameseGAP, patches: Tensor, *, output: int) -> Tens
     if patches.shape[0] != 1:
         raise ValueError(f"`patches` must be of one knee, (1, 2, h, w), got {tuple(patches.shape)}.")
     layer = f"levels.{len(network.levels) - 1}"
-    maps = GradCAM(network, layer, postprocessing=lambda raw: raw)(patches, class_idx=output)[:, 0]
+    explain = GradCAM(network, layer, postprocessing=lambda raw: raw)
+    # An input that needs a gradient lets MONAI's hooks fire.
+    maps = explain(patches.detach().requires_grad_(), class_idx=output)[:, 0].detach()
     return maps / maps.max().clamp(min=1e-12)
 
 
