@@ -8,6 +8,7 @@ from bundle.handlers.image_quality import (
     SSIMHandler,
 )
 from bundle.handlers.report import EvaluationReport
+from bundle.handlers.self_check import SelfCheckHandler, SelfCheckReport
 
 __all__ = [
     "AdjacentSliceCorrelationHandler",
@@ -16,4 +17,6 @@ __all__ = [
     "PSNRHandler",
     "RegionSSIMHandler",
     "SSIMHandler",
+    "SelfCheckHandler",
+    "SelfCheckReport",
 ]
