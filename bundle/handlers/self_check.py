@@ -114,7 +114,7 @@ class SelfCheckReport:
         state.report_sections["self_check"] = {
             "title": "Self-check without an MRI",
             "note": "Projected bone against the film's bone outline. AUC: the chance that a volume agrees better with "
-            "its own film than a volume with another person's; 0.5 is chance. Among its own: the same volume by volume.",
+            "its own film than a volume with another person's; 0.5 is chance. Among its own: volume by volume.",
             "columns": ["method", "volumes", "without bone", "own film", "other films", "AUC", "AUC among its own"],
             "rows": rows,
             "convention": CONVENTION | {"other films": f"the {self.others} that follow in the data, round the end"},
