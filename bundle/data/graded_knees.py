@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bundle.data.datalist import pairs
-from bundle.keys import FILM, PARTICIPANT, READINGS, SIDE
+from bundle.keys import FILM, MRI, PARTICIPANT, READINGS, SIDE
 from bundle.readings import grade_table
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def graded_knees(
         grades: one for each class, in the order of the network's outputs; 0 against 2 is the paper's task.
 
     Returns:
-        a dictionary a knee: `image`, `participant` and `side` as `pairs` gives them, and `target`, one-hot of its
+        a dictionary a knee: `image`, `mri`, `participant` and `side` as `pairs` gives them, and `target`, one-hot of its
         class. Knees with another grade or none are left out; how many is logged.
 
     Raises:
@@ -68,4 +68,4 @@ def _grades(knees: list[dict[str, Any]], variable: str) -> list[float | None]:
 
 
 def _knee(knee: dict[str, Any], target: np.ndarray) -> dict[str, Any]:
-    return {key: knee[key] for key in (FILM, PARTICIPANT, SIDE)} | {TARGET: target}
+    return {key: knee[key] for key in (FILM, MRI, PARTICIPANT, SIDE)} | {TARGET: target}

@@ -38,6 +38,7 @@ def finish_siamese(
     blocks: Mapping[str, int],
     dataset_dir: str,
     run_name: str,
+    reads: str = "film",
 ) -> None:
     """Write a network, with what it needs to be used again, to one file of tensors, whole or not at all.
 
@@ -48,6 +49,7 @@ def finish_siamese(
         blocks: variable to number of grades, in the order of its outputs.
         dataset_dir: the prepared data, whose source is recorded.
         run_name: recorded, too.
+        reads: what its patches are cut from, `film` or `volume`; kept, so that neither is taken for the other.
     """
     if idist.get_rank() != 0:
         return
@@ -55,6 +57,7 @@ def finish_siamese(
         "settings": network.settings(),
         "patches": dict(patches),
         "blocks": dict(blocks),
+        "reads": reads,
         "trained_on": f"{source(dataset_dir)}; run {run_name}",
     }
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}

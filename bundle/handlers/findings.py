@@ -16,6 +16,8 @@ from bundle.readings import grade_table
 
 NAMED_BY = {"cyst": ("XRCYF", "XRCYT"), "chondrocalcinosis": ("XRCH",), "attrition": ("XRATT",)}
 """The readings, without their last letter, M or L, that name a finding."""
+COLUMNS = ("finding", "method", "named", "called if named", "not named", "called if not named")
+COLUMNS += ("reading missing", "no score")
 
 
 def named(vector: np.ndarray, *, table: str = "oai") -> dict[str, dict[str, bool | None]]:
@@ -119,8 +121,7 @@ class FindingsReport:
             "note": "Compartments in which the readings name a finding, and the share of them in which the detector "
             "calls it; the same where they do not. The detector's own sensitivity and specificity are in "
             "docs/findings.md: a rate says no more than they allow.",
-            "columns": ["finding", "method", "named", "called if named", "not named", "called if not named"]
-            + ["reading missing", "no score"],
+            "columns": list(COLUMNS),
             "rows": rows,
             "convention": {
                 "compartments": "medial and lateral, both of every knee",

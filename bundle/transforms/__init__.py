@@ -22,6 +22,7 @@ from bundle.transforms.dictionary import (
 )
 from bundle.transforms.flatten import FlattenFilmd
 from bundle.transforms.joint_patches import JointPatches, JointPatchesd
+from bundle.transforms.project_volume import ProjectVolumed, project_volume
 from bundle.transforms.resample import apply_weights, axis_weights, resize_plane
 from bundle.transforms.volume import PlaceVolumed, place_volume
 
@@ -41,6 +42,7 @@ __all__ = [
     "NormaliseVolume",
     "NormaliseVolumed",
     "PlaceVolumed",
+    "ProjectVolumed",
     "RestoreSide",
     "RestoreSided",
     "ToGrid",
@@ -49,5 +51,6 @@ __all__ = [
     "axis_weights",
     "collimated_extent",
     "place_volume",
+    "project_volume",
     "resize_plane",
 ]

@@ -11,11 +11,15 @@ from made_up_set import write_set
 from monai.bundle import ConfigParser
 
 from bundle.data.graded_knees import graded_knees, read_knees
+from bundle.data.readings_estimator import ReadingsEstimator, VolumeProbe
 from bundle.engines.grade_report import agreement
 from bundle.networks.siamese_gap import load_siamese
+from bundle.readings import grade_table
+from bundle.transforms import project_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {"siamese_gap": ["siamese_gap"], "readings": ["siamese_gap", "readings"]}
+CONFIGS["volume_probe"] = ["siamese_gap", "volume_probe"]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,29 @@ def test_training_and_evaluation_leave_weights_scores_and_a_picture(name, knees,
     assert (tmp_path / "patches.png").stat().st_size > 1000
     trained = again.get_parsed_content("network").state_dict()
     assert all(torch.equal(trained[key], value) for key, value in network.state_dict().items())
+    if name == "readings":
+        readings = ReadingsEstimator(tmp_path / "readings.pt")(torch.rand(1, 16, 16))
+        grade_table("oai").validate(readings)
+        assert len(readings) == 19
+        with pytest.raises(ValueError, match="not on a volume"):
+            VolumeProbe(tmp_path / "readings.pt")
+    elif name == "volume_probe":
+        chances = VolumeProbe(tmp_path / "volume_probe.pt")(torch.rand(1, 16, 16, 3))
+        assert chances["KL_0_or_2"].sum() == pytest.approx(1)
+    else:
+        with pytest.raises(ValueError, match="KL_0_or_2; expected the readings"):
+            ReadingsEstimator(tmp_path / "siamese_gap.pt")
+
+
+def test_bone_is_bright_on_a_projection():
+    """Minus the mean over slices: the dark column of a volume is the brightest of its projection."""
+    volume = torch.rand(1, 16, 16, 4)
+    volume[..., 5, :] = -1
+    picture = project_volume(volume)
+    assert picture.shape == (1, 16, 16)
+    assert picture[0].mean(dim=0).argmax() == 5
+    with pytest.raises(ValueError, match="shape"):
+        project_volume(volume[0])
 
 
 def test_training_resumes_where_it_stopped(knees, tmp_path):
