@@ -29,7 +29,7 @@ def graded_knees(
         grades: one for each class, in the order of the network's outputs; 0 against 2 is the paper's task.
 
     Returns:
-        a dictionary a knee: `image`, `mri`, `participant` and `side` as `pairs` gives them, and `target`, one-hot of its
+        a dictionary a knee: `image`, `mri`, `participant` and `side` as `pairs` gives them; `target` is one-hot of its
         class. Knees with another grade or none are left out; how many is logged.
 
     Raises:

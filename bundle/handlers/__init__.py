@@ -1,5 +1,6 @@
 """Ignite handlers: metrics and reports."""
 
+from bundle.handlers.findings import FindingsReport
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -13,6 +14,7 @@ from bundle.handlers.self_check import SelfCheckHandler, SelfCheckReport
 __all__ = [
     "AdjacentSliceCorrelationHandler",
     "EvaluationReport",
+    "FindingsReport",
     "ImageQualityHandler",
     "PSNRHandler",
     "RegionSSIMHandler",

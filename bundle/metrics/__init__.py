@@ -1,5 +1,6 @@
 """Measures of a synthesised volume that MONAI lacks, and MONAI's own applied per slice."""
 
+from bundle.metrics.findings import finding_scores
 from bundle.metrics.rssim import RegionSSIM, region_ssim
 from bundle.metrics.self_check import SelfCheck
 from bundle.metrics.slice_correlation import AdjacentSliceCorrelation, adjacent_slice_correlation
@@ -14,5 +15,6 @@ __all__ = [
     "VolumeMetric",
     "VolumeWise",
     "adjacent_slice_correlation",
+    "finding_scores",
     "region_ssim",
 ]

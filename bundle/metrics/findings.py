@@ -14,8 +14,8 @@ signal, _ = optional_import("scipy.signal")
 
 COMPARTMENTS = ("medial", "lateral")
 THRESHOLDS = {
-    "cyst": {"medial": 0.2, "lateral": 0.2},
-    "chondrocalcinosis": {"medial": 0.32, "lateral": 0.32},
+    "cyst": {"medial": 0.4, "lateral": 0.4},
+    "chondrocalcinosis": {"medial": 0.34, "lateral": 0.34},
     "attrition": {"medial": 0.9, "lateral": 0.4},
 }
 """A finding is called where its score is above. Intensities on [-1, 1]; attrition in mm: a sound medial plateau is
