@@ -12,14 +12,18 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from bundle.data.readings_estimator import ReadingsEstimator
 from bundle.geometry import check_side
 from bundle.keys import FILM, MIRRORED, READINGS, SIDE
 from bundle.networks import FilmToVolume
 from bundle.networks.identity import text_of
+from bundle.transforms import EncodeReadingsd
 from bundle.transforms.volume import place_volume
 from bundle.weights import load_weights, read_weights, weights_hash
 
 PHANTOM = "synthetic-phantom"
+PREDICT = "predict"
+"""In place of readings: the film's own, as a network reads them."""
 OVERLAYS = {
     "denoiser.film_pyramid.": "film_pyramid",
     "denoiser.unet.mixers.": "volume",
@@ -74,7 +78,7 @@ def load(
 
 def synthesise(
     film: str | Path,
-    readings: Mapping[str, float | None] | None = None,
+    readings: Mapping[str, float | None] | str | None = None,
     *,
     side: str | None = None,
     slices: int = 50,
@@ -91,7 +95,8 @@ def synthesise(
 
     Args:
         film: file: DICOM, NIfTI or PNG.
-        readings: variable to grade, such as {"XRKL": 2}; what is absent is missing.
+        readings: variable to grade, such as {"XRKL": 2}; what is absent is missing. The text `predict` lets the network
+            of `models/readings.pt` grade the film.
         side: `R` or `L`; None means what the header says.
         slices: how many, evenly over the window.
         samples: above 1 the result is their mean.
@@ -133,6 +138,8 @@ class Synthesiser:
         device: where the network runs.
         weights: a weights file; None means the bundle's own.
         spacing_mm: pixel edge of films whose files do not say it, mm at the detector.
+        readings_weights: the network that grades films for readings `predict`; None means `models/readings.pt`, which
+            is read when it is first asked.
     """
 
     def __init__(
@@ -142,7 +149,10 @@ class Synthesiser:
         device: str | torch.device = "cpu",
         weights: str | Path | None = None,
         spacing_mm: float | None = None,
+        readings_weights: str | Path | None = None,
     ) -> None:
+        self.readings_weights = Path(readings_weights) if readings_weights else Path(root) / "models" / "readings.pt"
+        self._estimator: ReadingsEstimator | None = None
         self.weights = Path(weights) if weights else Path(root) / "models" / "model.pt"
         parser = _parser(root, weights=self.weights)
         self.network: FilmToVolume = parser.get_parsed_content("network_def")
@@ -151,13 +161,25 @@ class Synthesiser:
         parser["film_spacing_mm"] = spacing_mm
         self.preprocessing: Compose = parser.get_parsed_content("film_preprocessing")
         self.version: str = ConfigParser.load_config_file(str(Path(root) / "configs" / "metadata.json"))["version"]
+        self.grade_table: str = parser["grade_table"]
         self.device = device
+
+    def estimator(self) -> ReadingsEstimator:
+        """The network that grades films, read from its file once.
+
+        Raises:
+            FileNotFoundError: if there is no such file; the error names the command that trains it.
+            ValueError: if it grades something else.
+        """
+        if self._estimator is None:
+            self._estimator = ReadingsEstimator(self.readings_weights, table=self.grade_table)
+        return self._estimator
 
     @torch.no_grad()
     def __call__(
         self,
         film: str | Path,
-        readings: Mapping[str, float | None] | None = None,
+        readings: Mapping[str, float | None] | str | None = None,
         *,
         side: str | None = None,
         slices: int | None = None,
@@ -178,17 +200,30 @@ class Synthesiser:
             self.network.check_mean_head()
             if samples > 1:
                 raise ValueError(f"`samples` must be 1 with `mean`, which draws none; got {samples}.")
+        predicted = readings == PREDICT
+        if isinstance(readings, str):
+            if not predicted:
+                raise ValueError(f"`readings` must map variables to grades, or be `{PREDICT}`, got {readings!r}.")
+            readings = None
         knee: dict[str, Any] = {FILM: str(film), READINGS: dict(readings or {})}
         if side is not None:
             knee[SIDE] = check_side(side)
         # one by one: a Compose would wrap a film's ValueError into a RuntimeError about a transform
         for transform in self.preprocessing.flatten().transforms:
+            if predicted and isinstance(transform, EncodeReadingsd):
+                readings = knee[READINGS] = self.estimator()(knee[FILM])
             knee = transform(knee)
         image = knee[FILM]
         trained_on = self.network.provenance()
-        if PHANTOM in trained_on and not image.meta.get("synthetic_phantom") and not accept_phantom_weights:
+        graded_on = self.estimator().trained_on if predicted else None
+        if (
+            PHANTOM in f"{trained_on} {graded_on}"
+            and not image.meta.get("synthetic_phantom")
+            and not accept_phantom_weights
+        ):
+            which = trained_on if PHANTOM in trained_on else f"for readings: {graded_on}"
             raise ValueError(
-                f"{film}: the weights were trained on phantom knees alone ({trained_on}) and this film is not marked "
+                f"{film}: the weights were trained on phantom knees alone ({which}) and this film is not marked "
                 "as a phantom's; the volume would mean nothing. Train on real data, or accept it with "
                 "--accept-phantom-weights (accept_phantom_weights=True)."
             )
@@ -224,6 +259,7 @@ class Synthesiser:
             "film": Path(film).name,
             "side": knee[SIDE],
             "readings": {name: grade for name, grade in (readings or {}).items() if grade is not None},
+            "readings_from": f"predicted; network trained on {graded_on}" if predicted else "given",
             "depths": depths,
             "samples": samples,
             "seed": seed,

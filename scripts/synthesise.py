@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bundle.api import Synthesiser
+from bundle.api import PREDICT, Synthesiser
 from bundle.readings import grade_table
 from bundle.writers import stem_of, write_synthetic
 
@@ -29,7 +29,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the volumes")
     parser.add_argument("--side", choices=("R", "L", "both"), help="knee; default: the header's laterality")
     parser.add_argument(
-        "--readings", nargs="+", metavar="XRKL=2", help="radiographic readings, as VARIABLE=GRADE or one JSON file"
+        "--readings",
+        nargs="+",
+        metavar="XRKL=2",
+        help="radiographic readings, as VARIABLE=GRADE or one JSON file; `predict`: graded by models/readings.pt",
     )
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument("--slices", type=int, metavar="N", help="slices over the window; default: the weights' number")
@@ -48,10 +51,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_readings(given: list[str] | None) -> dict[str, float | None] | None:
-    """Readings of the command line: pairs, or one JSON file."""
+def read_readings(given: list[str] | None) -> dict[str, float | None] | str | None:
+    """Readings of the command line: pairs, one JSON file, or the word `predict`."""
     if not given:
         return None
+    if given == [PREDICT]:
+        return PREDICT
     if len(given) == 1 and "=" not in given[0]:
         path = Path(given[0])
         if not path.is_file():
@@ -99,6 +104,8 @@ def main() -> int:
         films = find_films(arguments.films)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         synthesiser = Synthesiser(ROOT, device=device, weights=arguments.weights, spacing_mm=arguments.spacing)
+        if readings == PREDICT:
+            synthesiser.estimator()  # fails here, once, where there is none
         if arguments.mean:
             synthesiser.network.check_mean_head()
     except (ValueError, OSError, RuntimeError) as error:

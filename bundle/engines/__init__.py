@@ -9,18 +9,21 @@ from bundle.engines.distillation import LandingLoss, PrepareDistilling, Segments
 from bundle.engines.distributed import distributed, join_group, rank, share, world_size
 from bundle.engines.epochs import EpochToDataset, LossLog, warm_up_then_cosine
 from bundle.engines.finish import finish
+from bundle.engines.grade_report import GradeReport
 from bundle.engines.landmarks import LandmarkLoss, PrepareLandmarks, finish_finder
 from bundle.engines.latents import LatentDataset
 from bundle.engines.losses import AutoencoderLoss
 from bundle.engines.mean_stage import MeanDataset, MeanLoss, MeanPrediction, PrepareMean
 from bundle.engines.micro_batches import MicroBatches
 from bundle.engines.parameter_groups import parameter_groups
+from bundle.engines.patch_picture import picture_patches
 from bundle.engines.precision import PrecisionInferer
 from bundle.engines.preflight import preflight
 from bundle.engines.prepare_batch import PrepareDenoising, PrepareFilm, PrepareReconstruction
 from bundle.engines.progress import MetricLog, Progress
 from bundle.engines.record import record_config
 from bundle.engines.residual import PrepareResidual, Residual
+from bundle.engines.siamese import PreparePatches, finish_siamese, load_trained
 from bundle.engines.slices import SliceDataset
 from bundle.engines.start_from import start_from
 from bundle.engines.windows import WindowDataset, stack_windows
@@ -32,6 +35,7 @@ __all__ = [
     "DenoisingLoss",
     "EpochCheckpoints",
     "EpochToDataset",
+    "GradeReport",
     "LandingLoss",
     "LandmarkLoss",
     "LatentDataset",
@@ -49,6 +53,7 @@ __all__ = [
     "PrepareFilm",
     "PrepareLandmarks",
     "PrepareMean",
+    "PreparePatches",
     "PrepareReconstruction",
     "PrepareResidual",
     "Progress",
@@ -60,8 +65,11 @@ __all__ = [
     "drops_last",
     "finish",
     "finish_finder",
+    "finish_siamese",
     "join_group",
+    "load_trained",
     "parameter_groups",
+    "picture_patches",
     "preflight",
     "rank",
     "record_config",

@@ -3,6 +3,7 @@
 from bundle.handlers.depth_curve import SliceCountCurve
 from bundle.handlers.each_method import for_each_method, present_methods
 from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
+from bundle.handlers.findings import FindingsReport
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -14,6 +15,7 @@ from bundle.handlers.memorisation import MemorisationHandler
 from bundle.handlers.report import EvaluationReport
 from bundle.handlers.retrieval import RetrievalHandler
 from bundle.handlers.sections import SectionHandler
+from bundle.handlers.self_check import SelfCheckHandler, SelfCheckReport
 from bundle.handlers.structure import StructureHandler
 from bundle.handlers.structure_sections import StructureSections
 from bundle.handlers.uncertainty import UncertaintyHandler
@@ -22,6 +24,7 @@ __all__ = [
     "AdjacentSliceCorrelationHandler",
     "EvaluationReport",
     "ExplainableShareHandler",
+    "FindingsReport",
     "FloorShareHandler",
     "ImageQualityHandler",
     "MemorisationHandler",
@@ -30,6 +33,8 @@ __all__ = [
     "RetrievalHandler",
     "SSIMHandler",
     "SectionHandler",
+    "SelfCheckHandler",
+    "SelfCheckReport",
     "SliceCountCurve",
     "StructureHandler",
     "StructureSections",

@@ -8,12 +8,14 @@ from bundle.metrics.cartilage import segment_cartilage
 from bundle.metrics.depth_curve import correlation_at, slice_count_curve
 from bundle.metrics.ensembles import covered, fair_crps, rank_histogram, reliability_index, spread_and_error
 from bundle.metrics.explainable import explainable_share, mean_squared_error, share_above_floor
+from bundle.metrics.findings import finding_scores
 from bundle.metrics.joint_space import joint_space_width
 from bundle.metrics.memorisation import compare_nearest
 from bundle.metrics.osteophytes import osteophyte_volumes
 from bundle.metrics.regions import region_masks
 from bundle.metrics.retrieval import matched_distractors, residual_correlation, retrieve
 from bundle.metrics.rssim import RegionSSIM, region_ssim
+from bundle.metrics.self_check import SelfCheck
 from bundle.metrics.sensitivity import occlusion_map
 from bundle.metrics.sharpness import band_power, edge_spread_width
 from bundle.metrics.slice_correlation import AdjacentSliceCorrelation, adjacent_slice_correlation
@@ -28,6 +30,7 @@ __all__ = [
     "AdjacentSliceCorrelation",
     "Anatomy",
     "RegionSSIM",
+    "SelfCheck",
     "SliceWise",
     "StructureMetric",
     "VolumeMetric",
@@ -40,6 +43,7 @@ __all__ = [
     "edge_spread_width",
     "explainable_share",
     "fair_crps",
+    "finding_scores",
     "joint_space_width",
     "mask_dice",
     "matched_distractors",

@@ -9,6 +9,7 @@ from bundle.networks.film_pyramid import FilmPyramid
 from bundle.networks.generator import FilmToVolume
 from bundle.networks.mean_head import MeanHead
 from bundle.networks.reconstruction import Reconstruction
+from bundle.networks.siamese_gap import SiameseGAP
 
 __all__ = [
     "CAEGenerator",
@@ -19,5 +20,6 @@ __all__ = [
     "LatentDiffusionAutoencoder",
     "MeanHead",
     "Reconstruction",
+    "SiameseGAP",
     "TwoPathUNet",
 ]

@@ -22,7 +22,9 @@ from bundle.transforms.dictionary import (
 )
 from bundle.transforms.flatten import FlattenFilmd
 from bundle.transforms.joint_band import band_of_joint, band_of_masks, middle_third
+from bundle.transforms.joint_patches import JointPatches, JointPatchesd
 from bundle.transforms.labels import LoadLabelsd
+from bundle.transforms.project_volume import ProjectVolumed, project_volume
 from bundle.transforms.resample import apply_weights, axis_weights, resize_plane
 from bundle.transforms.volume import PlaceVolumed, place_volume
 
@@ -33,6 +35,8 @@ __all__ = [
     "EncodeReadings",
     "EncodeReadingsd",
     "FlattenFilmd",
+    "JointPatches",
+    "JointPatchesd",
     "LoadFilm",
     "LoadFilmd",
     "LoadLabelsd",
@@ -41,6 +45,7 @@ __all__ = [
     "NormaliseVolume",
     "NormaliseVolumed",
     "PlaceVolumed",
+    "ProjectVolumed",
     "RestoreSide",
     "RestoreSided",
     "ToGrid",
@@ -52,5 +57,6 @@ __all__ = [
     "collimated_extent",
     "middle_third",
     "place_volume",
+    "project_volume",
     "resize_plane",
 ]
