@@ -20,12 +20,14 @@ class AddPredictiond(Transform):
             has them as a vector, readings (1, N).
         key: where its volume, (1, H, W, S), goes.
         film: key of the film, (1, H, W).
+        options: what else the network is called with, such as `mean`.
     """
 
-    def __init__(self, network: nn.Module, *, key: str, film: str = FILM) -> None:
+    def __init__(self, network: nn.Module, *, key: str, film: str = FILM, options: Mapping[str, Any] | None = None) -> None:
         self.network = network
         self.key = key
         self.film = film
+        self.options = dict(options or {})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the item with the volume added; the network is in evaluation mode and back after."""
@@ -37,7 +39,7 @@ class AddPredictiond(Transform):
         self.network.eval()
         try:
             with torch.no_grad():
-                volume = self.network(film, readings=vector)[0]
+                volume = self.network(film, readings=vector, **self.options)[0]
         finally:
             self.network.train(training)
         return {**data, self.key: volume}

@@ -13,9 +13,10 @@ from bundle.geometry import ila_affine
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = [ROOT / "configs/inference.json", ROOT / "configs/evaluate.json"]
-OVERLAY = Path(__file__).with_name("patient_evaluation.json")
+OVERLAY = ROOT / "configs/evaluate_patient.json"
 WITHOUT_ORACLE = ["retrieval", "memorisation", "uncertainty", "rank_histograms"]
 SIZE, SLICES, SAMPLES = 16, 6, 2
+PSNR = {"psnr": {"_target_": "bundle.handlers.PSNRHandler", "_mode_": "callable", "data_range": 2.0}}
 TEST = [f"{number:07d}" for number in (5, 6, 7)]
 
 
@@ -39,7 +40,7 @@ def oracle(knees, tmp_path_factory):
     return folder
 
 
-def evaluate(knees, network, oracle=None):
+def evaluate(knees, network, output, oracle=None):
     parser = ConfigParser()
     parser.read_config([str(path) for path in (*CONFIGS, OVERLAY)])
     parser.update(
@@ -51,19 +52,24 @@ def evaluate(knees, network, oracle=None):
             "slices": SLICES,
             "samples": SAMPLES,
             "resamples": 20,
+            "output_dir": str(output),
+            "method_metrics": PSNR,
+            "nearest_film::film_size": 8,
             "oracle_dir": None if oracle is None else str(oracle),
         }
     )
     parser["network"] = network
     parser.get_parsed_content("mean_volume").fit(parser.get_parsed_content("training_volumes"))
+    for name in ("kl_mean", "nearest_film"):
+        parser.get_parsed_content(name).fit(parser.get_parsed_content("training_pairs"))
     evaluator = parser.get_parsed_content("evaluator")
     evaluator.run()
     return evaluator.state
 
 
 @pytest.fixture
-def with_oracle(knees, oracle, small_network):
-    return evaluate(knees, small_network, oracle)
+def with_oracle(knees, oracle, small_network, tmp_path):
+    return evaluate(knees, small_network, tmp_path, oracle)
 
 
 def column(section, name):
@@ -81,17 +87,17 @@ def test_every_table_is_there_whole_and_ready_for_json(with_oracle):
         assert len(set(section["columns"])) == len(section["columns"])
         json.dumps(section, allow_nan=False)
     methods = {row[0] for row in sections["retrieval"]["rows"]}
-    assert len(methods) == 9
-    assert column(sections["retrieval"], "top-1")["Oracle, mean of samples", "all test volumes"] == 1
+    assert len(methods) == 12
+    assert column(sections["retrieval"], "top-1")["Oracle: mean of posterior samples", "all test volumes"] == 1
     assert column(sections["retrieval"], "AUC")["Mean of the training volumes", "all test volumes"] == 0.5
     assert column(sections["explainable"], "oracle's samples")["Model", "foreground"] == SAMPLES
     assert column(sections["uncertainty"], "samples")["Oracle", "foreground"] == SAMPLES
     assert "The oracle knows film, readings and how" in sections["explainable"]["note"]
-    assert {"oracle_psnr", "other_knee_psnr", "autoencoder_psnr"} < set(with_oracle.metrics)
+    assert {"oracle_psnr", "other_knee_psnr", "autoencoder_psnr", "pred_shuffled_film_psnr"} < set(with_oracle.metrics)
 
 
-def test_without_an_oracle_its_rows_and_tables_are_absent(knees, small_network):
-    state = evaluate(knees, small_network)
+def test_without_an_oracle_its_rows_and_tables_are_absent(knees, small_network, tmp_path):
+    state = evaluate(knees, small_network, tmp_path)
     assert list(state.report_sections) == WITHOUT_ORACLE
     assert {row[0] for row in state.report_sections["uncertainty"]["rows"]} == {"Model"}
     assert "oracle_psnr" not in state.metrics
