@@ -97,7 +97,7 @@ def test_methods_that_are_not_there_are_left_out():
 
 @pytest.mark.parametrize(
     ("overlay", "absent"),
-    [({}, {"oracle"}), ({"network_def": {"_target_": "torch.nn.Identity"}}, {"oracle", "autoencoder"})],
+    [({}, {"oracle"}), ({"network_def": {"_target_": "torch.nn.Identity"}}, {"oracle", "autoencoder", "pred_mean"})],
 )
 def test_ceiling_needs_an_autoencoder_and_the_oracle_its_files(tmp_path, overlay, absent):
     config = evaluation(tmp_path, overlay)
