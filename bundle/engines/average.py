@@ -57,6 +57,12 @@ class ParameterAverage:
             self.kept[name] = parameter.detach().clone()
             parameter.copy_(self.shadow[name])
 
+    def settle(self) -> None:
+        """End of a stage: put the averages into the network for good, where a training has made any."""
+        if self.updates:
+            self.swap_in()
+            self.kept.clear()
+
     @torch.no_grad()
     def swap_out(self) -> None:
         """Put the parameters back."""

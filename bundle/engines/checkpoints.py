@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.handlers import CheckpointLoader
@@ -56,6 +57,15 @@ class EpochCheckpoints:
         if newest is not None:
             CheckpointLoader(str(newest), self.objects, map_location={})(trainer)
             logger.info(f"resumed from {newest} after epoch {trainer.state.epoch}")
+
+    def restore(self) -> None:
+        """Take network and averages from the newest checkpoint, if there is one: for a stage that is not run again."""
+        newest = newest_checkpoint(self.folder)
+        if newest is not None:
+            held = torch.load(newest, map_location="cpu", weights_only=True)
+            for name in {"network", "average"} & set(self.objects):
+                self.objects[name].load_state_dict(held[name])
+            logger.info(f"this stage is left out of `stages`; its weights are those of {newest}")
 
 
 def newest_checkpoint(folder: str | Path) -> Path | None:

@@ -23,7 +23,9 @@ class AddPredictiond(Transform):
         options: what else the network is called with, such as `mean`.
     """
 
-    def __init__(self, network: nn.Module, *, key: str, film: str = FILM, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, *, key: str, film: str = FILM, options: Mapping[str, Any] | None = None
+    ) -> None:
         self.network = network
         self.key = key
         self.film = film

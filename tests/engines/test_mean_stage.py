@@ -228,3 +228,18 @@ def test_a_windows_means_are_the_heads_with_and_without_readings(knees, network,
         batch[FILM], torch.eye(66)[:12] if share else 0 * batch[READINGS], batch["depth"].reshape(-1, 1)
     )
     assert not torch.allclose(mean, other[:, 0], atol=1e-2)
+
+
+def test_a_stage_that_is_left_out_keeps_what_it_learned(knees, network, tmp_path):
+    """Its network and averages come from its newest checkpoint; without one, nothing changes."""
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    learned = train(network, knees, tmp_path, 2)
+    learned.settle()
+    expected = {name: value.clone() for name, value in network.mean_head.state_dict().items()}
+    for folder, found in ((tmp_path / "checkpoints", True), (tmp_path / "none", False)):
+        network.load_state_dict(start)
+        average = ParameterAverage(network.mean_head, decay=0.9)
+        EpochCheckpoints(str(folder), {"network": network.mean_head, "average": average}).restore()
+        average.settle()
+        for name, value in network.mean_head.state_dict().items():
+            assert torch.equal(value, (expected if found else start)[name if found else f"mean_head.{name}"]), name
