@@ -76,7 +76,7 @@ def test_covariates_reach_the_denoiser_in_training_and_the_volume_in_inference(k
 
 def test_without_covariates_and_dropout_an_item_has_neither(knees, small_network, latents):
     assert set(latents(knees, small_network)[0]) == {
-        *("latent", "noise", "time", "depth", "film_latent"),
+        *("latent", "noise", "time", "depth", "film_latent", "knee"),
         *(FILM, READINGS),
     }
 
