@@ -85,7 +85,7 @@ def test_more_slices_and_single_depths_lie_inside_the_same_window(synthesiser, f
     assert many.shape[-1] == 99
     np.testing.assert_allclose(nib.affines.voxel_sizes(many.affine.numpy()), [2.5, 2.5, 0.75])
     np.testing.assert_allclose(many.affine.numpy() @ [0, 0, 98, 1], few.affine.numpy() @ [0, 0, 2, 1])
-    # noise is shared between slices, so the slice at d = 0.5 is the same slice
+    # noise at a depth does not depend on the others, so the slice at d = 0.5 is the same slice
     torch.testing.assert_close(many[..., 49].as_tensor(), few[..., 1].as_tensor(), atol=2e-4, rtol=0)
 
 

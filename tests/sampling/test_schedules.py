@@ -105,6 +105,15 @@ def test_the_length_of_correlated_noise_is_in_millimetres_however_many_slices(co
         assert np.diagonal(correlation, steps).mean() == pytest.approx(exact, abs=0.03)
 
 
+@pytest.mark.parametrize("correlation", ["shared", "correlated"])
+def test_noise_at_a_depth_does_not_depend_on_the_other_depths(correlation):
+    few, many = (np.linspace(0, 73.5, count) for count in (50, 197))
+    first, second = (slice_noise((2, 4, 4), at, seed=3, correlation=correlation) for at in (few, many))
+    torch.testing.assert_close(first, second[::4], atol=1e-5, rtol=0)
+    alone = slice_noise((2, 4, 4), few[7:9], seed=3, correlation=correlation)
+    torch.testing.assert_close(alone, first[7:9], atol=1e-5, rtol=0)
+
+
 def test_a_volumes_correlated_noise_is_given_millimetres(small_network, monkeypatch):
     """Six slices of the small grid span 5 x 12.5 mm; so do 31 of them."""
     given = []
