@@ -188,19 +188,22 @@ def _conditions(network: FilmToVolume, film: Tensor, count: int) -> dict[str, Te
     """What the denoiser is told of `count` slices of one film."""
     film_latent, context = network.encode_film(film), network.denoiser.film_encoder(film)
     width = network.denoiser.unet.readings_head[0].in_features
-    return {
-        "depth": torch.linspace(0, 1, count),
-        "readings": torch.zeros(count, width),
+    depth, readings = torch.linspace(0, 1, count), torch.zeros(count, width)
+    told = {
+        "depth": depth,
+        "readings": readings,
         "film_latent": film_latent.expand(count, -1, -1, -1),
         "context": context.expand(count, -1, -1),
     }
+    mean = {} if network.mean_head is None else {"mean": network.mean_latents(film, readings[:1], depth)[0]}
+    return told | mean
 
 
 def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, repeats: int) -> None:
     """One call of the UNet for one slice, and beside it diffusers' of the same configuration."""
     told = _conditions(network, film, 1)
     noise, time_now = torch.randn_like(told["film_latent"]), torch.full((1,), 0.5)
-    both = torch.cat([noise, told["film_latent"]], dim=1)
+    both = torch.cat([noise, told["film_latent"], *([told["mean"]] if "mean" in told else [])], dim=1)
     works = {"this UNet, with depth and readings": lambda: network.denoiser(noise, time_now, **told)}
     if has_diffusers:
         theirs = _diffusers_unet(unet).eval()
@@ -291,6 +294,7 @@ def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int)
             clean = network.encode_film(slices) if in_the_loop else cached
         noisy, now, depth = clean + torch.randn_like(clean), torch.rand(batch), torch.rand(batch)
         told = {"depth": depth, "readings": readings, "film_latent": film_latent, "film": films}
+        told |= {} if network.mean_head is None else {"mean": cached}
         network.denoiser(noisy, now, **told).square().mean().backward()
         optimiser.step()
         optimiser.zero_grad()
