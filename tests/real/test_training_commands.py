@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
     "--autoencoder_epochs=2",
     "--mean_epochs=2",
+    "--mean_repeats=2",  # an even number of items, or the second of two ranks is given one twice
     "--epochs=4",
     "--patches_per_volume=4",
     "--slices_per_volume=4",
