@@ -56,7 +56,7 @@ tables: env  ## Every row, tuned alike, three seeds, learning curve: days on 2 c
 
 ##@ Develop
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
-	$(python) -m pytest -m "not slow and not gpu"
+	$(python) -m pytest -m "not slow and not gpu" --numprocesses 2 --dist loadfile
 
 test-real: env-dev  ## The slow and real tests (under 60 minutes); ends with what was skipped and why
 	$(python) -m pytest -m "slow or gpu" -ra

@@ -2,7 +2,8 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# The quick tests run on two processes (`make test`), the slow ones on one.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from monai.networks.nets import AutoencoderKL
 
 from bundle.networks import FilmEncoder, FilmToVolume, TwoPathUNet
@@ -18,26 +20,31 @@ from bundle.sampling import FlowSchedule
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def made_once(tmp_path_factory, name, script, *options):
+    """Folder `name`, made by a script once for all of pytest's processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    out, whole = folder / name, folder / f"{name}.whole"
+    with FileLock(folder / f"{name}.lock"):
+        if not whole.exists():
+            command = [sys.executable, f"scripts/{script}", "--out", str(out), *map(str, options)]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            whole.touch()
+    return out
+
+
 @pytest.fixture(scope="session")
 def phantom_oai(tmp_path_factory):
     """A phantom cohort of test size in OAI's layout, with its truth."""
-    out = tmp_path_factory.mktemp("phantom") / "oai"
-    options = ["--out", str(out), "--participants", "12", "--seed", "0", "--size", "test", "--truth"]
-    subprocess.run(
-        [sys.executable, "scripts/make_phantom.py", *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-    )
-    return out
+    options = ["--participants", 12, "--seed", 0, "--size", "test", "--truth"]
+    return made_once(tmp_path_factory, "phantom_oai", "make_phantom.py", *options)
 
 
 @pytest.fixture(scope="session")
 def prepared(phantom_oai, tmp_path_factory):
     """The same cohort, prepared at 64 x 64."""
-    out = tmp_path_factory.mktemp("prepared")
-    options = ["--oai", str(phantom_oai), "--out", str(out), "--size", "64"]
-    subprocess.run(
-        [sys.executable, "scripts/prepare_data.py", *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-    )
-    return out
+    return made_once(tmp_path_factory, "prepared", "prepare_data.py", "--oai", phantom_oai, "--size", 64)
 
 
 @pytest.fixture

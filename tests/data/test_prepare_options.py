@@ -269,7 +269,7 @@ def test_processes_end_with_the_run_that_was_killed(release, tmp_path):
     """After kill -9 nobody works on: the children see that their parent is gone."""
     program = (
         "import sys, time, os\nfrom bundle.data.prepare_pool import run\n"
-        "def work(pair):\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
+        "def work(pair):\n    os.write(1, b'%d\\n' % os.getpid())\n    time.sleep(60)\n"
         "list(run([1, 2], work, 2))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
