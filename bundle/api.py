@@ -216,12 +216,9 @@ class Synthesiser:
         image = knee[FILM]
         trained_on = self.network.provenance()
         graded_on = self.estimator().trained_on if predicted else None
-        if (
-            PHANTOM in f"{trained_on} {graded_on}"
-            and not image.meta.get("synthetic_phantom")
-            and not accept_phantom_weights
-        ):
-            which = trained_on if PHANTOM in trained_on else f"for readings: {graded_on}"
+        phantoms = [text for text in (trained_on, graded_on) if text and text.startswith(PHANTOM)]
+        if phantoms and not image.meta.get("synthetic_phantom") and not accept_phantom_weights:
+            which = trained_on if trained_on in phantoms else f"for readings: {graded_on}"
             raise ValueError(
                 f"{film}: the weights were trained on phantom knees alone ({which}) and this film is not marked "
                 "as a phantom's; the volume would mean nothing. Train on real data, or accept it with "

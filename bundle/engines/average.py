@@ -32,6 +32,7 @@ class ParameterAverage:
 
         A step of the run list calls this: MONAI's property check reads `train::handlers` as dictionaries alone.
         """
+        trainer.add_event_handler(Events.STARTED, lambda _: self.restart())  # a checkpoint, loaded later, takes over
         trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.update())
         if evaluator is not None:
             evaluator.add_event_handler(Events.STARTED, lambda _: self.swap_in())

@@ -6,7 +6,7 @@ import ignite.distributed as idist
 
 from bundle.data.datalist import source
 from bundle.engines.average import ParameterAverage
-from bundle.networks.identity import DescribedNetwork
+from bundle.networks.identity import NOTHING, TEXT_BYTES, DescribedNetwork
 from bundle.weights import save_weights
 
 
@@ -18,7 +18,7 @@ def finish(
     Args:
         network: the trained network.
         average: moving averages of `network.denoiser`; None where a training has none.
-        dataset_dir: the prepared data, whose source is recorded in the weights.
+        dataset_dir: the prepared data, whose source is recorded in the weights, before that of `pretrained` ones.
         path: file to write.
         run_name: recorded, too.
     """
@@ -26,4 +26,7 @@ def finish(
         shadow = {} if average is None else average.shadow
         averages = {f"denoiser.{name}": value for name, value in shadow.items()}
         trained_on = f"{source(dataset_dir)}; run {run_name}"
+        if (before := network.provenance()) != NOTHING:
+            trained_on += f"; started from weights of: {before}"
+        trained_on = trained_on.encode()[:TEXT_BYTES].decode(errors="ignore")
         print(save_weights(network, path, trained_on=trained_on, replace=averages))

@@ -11,6 +11,9 @@ from bundle.readings import GradeTable
 TEXT_BYTES = 512
 """Room for a text, such as what the weights were trained on, among the tensors of a weights file."""
 
+NOTHING = "nothing"
+"""What a network was trained on before it is."""
+
 
 class DescribedNetwork(nn.Module):
     """A network from film to volume whose weights carry grid, readings and origin, and refuse others'.
@@ -31,7 +34,7 @@ class DescribedNetwork(nn.Module):
         """Register the descriptions as buffers, and check those of weights that are loaded."""
         self.register_buffer("grid_description", _grid_tensor(self.grid))
         self.register_buffer("grade_description", text_tensor(_describe(self.grade_table, self.missing_readings)))
-        self.register_buffer("trained_on", text_tensor("nothing"))
+        self.register_buffer("trained_on", text_tensor(NOTHING))
         self._register_load_state_dict_pre_hook(self._check_identity)
 
     def provenance(self) -> str:

@@ -17,10 +17,13 @@ from bundle.engines import (
     ParameterAverage,
     PrepareDenoising,
     SliceDataset,
+    finish,
     warm_up_then_cosine,
 )
 from bundle.engines.checkpoints import newest_checkpoint
 from bundle.keys import FILM, MRI
+from bundle.networks.identity import text_of
+from bundle.weights import load_start, read_weights, save_weights
 
 
 def latent_dataset(knees, network, folder, **options):
@@ -181,3 +184,28 @@ def test_a_checkpoint_appears_whole_or_not_at_all(knees, small_network, tmp_path
     assert newest_checkpoint(folder).name == "epoch=1.pt"
     train(small_network, knees, tmp_path, 4)
     assert sorted(path.name for path in folder.glob("*.pt")) == ["epoch=3.pt", "epoch=4.pt"]
+
+
+def test_weights_say_what_they_were_started_from(small_network, tmp_path):
+    """Last training first, so that a phantom's start does not make a network of people's knees a phantom's."""
+    (tmp_path / "dataset.json").write_text('{"source": "clinic", "training": [], "validation": [], "test": []}')
+    first = save_weights(small_network, tmp_path / "first.pt", trained_on="synthetic-phantom; run one")
+    load_start(small_network, first)
+    path = tmp_path / "second.pt"
+    finish(small_network, None, dataset_dir=str(tmp_path), path=str(path), run_name="two " + "é" * 600)
+    assert text_of(read_weights(path)["trained_on"]).startswith("clinic; run two é")
+    finish(small_network, None, dataset_dir=str(tmp_path), path=str(path), run_name="two")
+    said = text_of(read_weights(path)["trained_on"])
+    assert said == "clinic; run two; started from weights of: synthetic-phantom; run one"
+
+
+def test_an_average_begins_where_a_stage_does(small_network):
+    """Weights loaded after the average was built are its start: one step later it is near them, not near the old."""
+    average = ParameterAverage(small_network.denoiser, decay=0.99)
+    trainer = SupervisedTrainer("cpu", 1, [0], small_network, None, None, iteration_update=lambda *_: {})
+    average.attach(trainer)
+    for parameter in small_network.denoiser.parameters():
+        torch.nn.init.constant_(parameter, 3.0)
+    trainer.run()
+    assert average.updates == 1
+    assert all((value == 3).all() for value in average.shadow.values())
