@@ -93,7 +93,10 @@ class OnTheFly(Dataset):
         if not -self.participants <= index < self.participants:
             raise IndexError(f"`index` must lie in a data set of {self.participants} knees, got {index}.")
         number = self.first + index % self.participants
-        person = sample_person(self.seed, number, enrich=self.enrich, world=WORLDS[self.world])
+        return self.knee(sample_person(self.seed, number, enrich=self.enrich, world=WORLDS[self.world]))
+
+    def knee(self, person: Person) -> dict[str, Any]:
+        """The item of a person: also of one whose grades were replaced (`sample_person`)."""
         who = person.covariates
         readings, _ = table_readings(person)
         side = mri_side(person)
