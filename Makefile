@@ -29,15 +29,28 @@ data/phantom/dataset.json: | env
 	$(python) scripts/make_phantom.py --out data/phantom_oai --participants 40 --seed 0 --size demo
 	$(python) scripts/prepare_data.py --oai data/phantom_oai --out data/phantom
 
-# Other participants than the demo's and the tests', so that those stay unseen.
+# Participants of another seed in every round; the demo's and the tests', of seed 0, stay unseen.
 data/weights/dataset.json: | env
 	$(python) scripts/make_phantom.py --out data/weights_oai --participants 600 --seed 1 --enrich --size demo
 	$(python) scripts/prepare_data.py --oai data/weights_oai --out data/weights --size 128
 
-weights: data/weights/dataset.json  ## Train the shipped weights from nothing (1.5 hours on 2 cores; stop and go on at will)
+.PRECIOUS: data/weights-%/dataset.json
+data/weights-%/dataset.json: | env
+	$(python) scripts/make_phantom.py --out data/weights_oai-$* --participants 640 --seed $* --enrich --size demo
+	$(python) scripts/prepare_data.py --oai data/weights_oai-$* --out data/weights-$* --size 128
+
+weights: data/weights/dataset.json  ## Train the shipped weights from nothing (3 hours on 2 cores; stop and go on at will)
 	$(bundle) training --config_file configs/train.json --dataset_dir data/weights --run_name weights \
 		--precision bfloat16 --readings_dropout 0.25 --autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
-	cp runs/weights/model.pt models/model.pt.part
+	$(MAKE) weights-2 START=runs/weights/model.pt
+
+# Optimisers and warm-up start afresh; the weights keep a line about each round.
+weights-%: START = models/model.pt
+weights-%: data/weights-%/dataset.json  ## A further round: mean head and denoiser go on from the shipped weights, new people
+	$(bundle) training --config_file configs/train.json --dataset_dir data/weights-$* --run_name weights-$* \
+		--pretrained $(START) --stages "['mean','diffusion']" --precision bfloat16 --readings_dropout 0.25 \
+		--mean_epochs 14 --mean_learning_rate 0.0006 --epochs 20 --learning_rate 0.0003 --val_interval 20
+	cp runs/weights-$*/model.pt models/model.pt.part
 	mv models/model.pt.part models/model.pt
 	@echo "Weights: $(CURDIR)/models/model.pt"
 
@@ -81,7 +94,7 @@ clean:  ## Remove environment, phantom data and caches; runs/ and models/ stay
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+		/^[a-z%-]+:.*## / { sub("%", "N", $$1); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Needs Python 3.11 or newer and nothing else; make PYTHON=... names one."
 
