@@ -51,7 +51,13 @@ def local_client(folder: str | Path) -> tuple[Any, str]:
 
 
 def experiment_of(client: Any, name: str, *, artifacts: str | None) -> str:
-    """Identifier of the experiment of that name, made if absent with its artifacts at the address `artifacts`."""
+    """Identifier of an experiment, made if absent.
+
+    Args:
+        client: of the store.
+        name: of the experiment.
+        artifacts: address of its artifacts where it is made; None leaves it to MLflow.
+    """
     found = client.get_experiment_by_name(name)
     return found.experiment_id if found else client.create_experiment(name, artifact_location=artifacts)
 
@@ -83,12 +89,17 @@ def log_parameters(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
     """Record the plain top-level values of a configuration; what has changed since is a tag `changed.<id>`.
 
     MLflow never changes a run's parameter, and a training may go on with more epochs.
+
+    Args:
+        client: of the store.
+        run_id: the run.
+        config: the configuration; what is built, such as networks, is left to the artifact `config.json`.
     """
     known = client.get_run(run_id).data.params
     for name, value in config.items():
         if name.startswith("_") or isinstance(value, dict) or any(isinstance(part, dict) for part in _parts(value)):
             continue
-        text = str(value)[:LONGEST]
+        name, text = allowed_name(name), str(value)[:LONGEST]
         if name not in known:
             client.log_param(run_id, name, text)
         elif known[name] != text:
@@ -96,7 +107,14 @@ def log_parameters(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
 
 
 def log_metrics(client: Any, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
-    """Record numbers under their names; what MLflow does not allow in a name becomes a space."""
+    """Record numbers under their names; what MLflow does not allow in a name becomes a space.
+
+    Args:
+        client: of the store.
+        run_id: the run.
+        values: name to number.
+        step: iteration or epoch.
+    """
     now = int(time.time() * 1000)
     metrics = [Metric(allowed_name(name), float(value), now, step) for name, value in values.items()]
     client.log_batch(run_id, metrics=metrics)

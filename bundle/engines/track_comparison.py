@@ -32,8 +32,6 @@ def track_comparison(comparison: Comparison, folder: str | Path, *, title: str, 
         client.log_param(run_id, name, text)
     for path in files:
         client.log_artifact(run_id, str(path))
-    for name, text in comparison.provenance.items():
-        client.set_tag(run_id, f"provenance.{name}"[:LONGEST_TAG], text)
     for row in comparison.rows:
         of_row = run_of(client, experiment, name=row.name).info.run_id
         client.set_tag(of_row, "mlflow.parentRunId", run_id)
@@ -43,7 +41,3 @@ def track_comparison(comparison: Comparison, folder: str | Path, *, title: str, 
         client.set_terminated(of_row)
     client.set_terminated(run_id)
     return run_id
-
-
-LONGEST_TAG = 250
-"""Characters of a tag's name that MLflow allows."""
