@@ -46,9 +46,11 @@ def page(rows: list[dict[str, str]], lock: Path) -> str:
             )
         shown = f"[{name}]({row['URL']})" if row["URL"].startswith("http") else name
         lines.append(f"| {shown} | {row['Version']} | {licence(row['License'])} |")
-    text = HEAD.format(
-        lock=lock.name, system=platform.system(), python=".".join(platform.python_version_tuple()[:2])
-    ) + "\n".join(lines) + "\n"
+    text = (
+        HEAD.format(lock=lock.name, system=platform.system(), python=".".join(platform.python_version_tuple()[:2]))
+        + "\n".join(lines)
+        + "\n"
+    )
     if absent:
         text += f"\nOnly on other systems, so not looked at here: {', '.join(absent)}.\n"
     return text

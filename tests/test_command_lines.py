@@ -24,7 +24,7 @@ WRONG = {
 """Script to arguments that parse and cannot be followed."""
 
 
-class Parsed(Exception):
+class ParsedError(Exception):
     """Carries the parser out of a script's `main`."""
 
 
@@ -40,11 +40,11 @@ def parsers(path: Path) -> list[argparse.ArgumentParser]:
     """The script's parser and those of its commands."""
 
     def stop(parser, *_):
-        raise Parsed(parser)
+        raise ParsedError(parser)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", stop)
-        with pytest.raises(Parsed) as found:
+        with pytest.raises(ParsedError) as found:
             load(path).main()
     top = found.value.args[0]
     commands = [a.choices.values() for a in top._actions if isinstance(a, argparse._SubParsersAction)]

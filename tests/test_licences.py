@@ -26,7 +26,7 @@ def listed():
 
 
 def test_every_locked_package_is_listed_with_its_version():
-    """If this fails: make licences"""
+    """If this fails: make licences."""
     rows, others = listed()
     lock = locked("run.txt")
     assert set(rows) | set(others) == set(lock)
@@ -35,7 +35,8 @@ def test_every_locked_package_is_listed_with_its_version():
 
 def test_no_package_is_under_a_licence_that_binds_the_bundle():
     rows, _ = listed()
-    assert {name for name, (_, licence) in rows.items() if re.search(r"\bA?GPL|GNU (Affero )?General", licence)} == set()
+    binds = re.compile(r"\bA?GPL|GNU (Affero )?General")
+    assert {name: licence for name, (_, licence) in rows.items() if binds.search(licence)} == {}
 
 
 def test_tools_of_the_audit_are_not_in_the_locks_for_running_and_developing():

@@ -52,9 +52,7 @@ class TrackedRun:
             return
         stay_at_home()
         self.client = self.handler.client
-        experiment = experiment_of(
-            self.client, self.handler.experiment_name, artifacts=self.handler.artifact_location
-        )
+        experiment = experiment_of(self.client, self.handler.experiment_name, artifacts=self.handler.artifact_location)
         remembered = None if folder is None else Path(folder, REMEMBERED)
         self.run = run_of(self.client, experiment, name=self.handler.run_name or name, remembered=remembered)
         self.run_id: str = self.run.info.run_id

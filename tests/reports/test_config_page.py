@@ -12,7 +12,7 @@ MEANINGS = ROOT / "docs/config_ids.json"
 
 
 def test_page_is_up_to_date():
-    """If this fails: .venv/bin/python scripts/document_configs.py"""
+    """If this fails: `.venv/bin/python scripts/document_configs.py`."""
     assert (ROOT / "docs/configs.md").read_text() == config_page(ROOT / "configs", MEANINGS)
 
 
