@@ -67,6 +67,14 @@ tables: env  ## Every row, tuned alike, three seeds, learning curve: days on 2 c
 	$(python) scripts/tables.py configs/tables/full.json --out runs/tables --results docs/results/tables \
 		$(if $(MINUTES),--minutes $(MINUTES))
 
+DIR := runs/compact
+PORT := 5000
+mlflow: env  ## Look at what --tracking mlflow recorded: DIR=runs/compact, PORT=5000; on this machine alone
+	@[ -f "$(DIR)/mlruns.db" ] || { echo "$(DIR) has no mlruns.db; train or evaluate with --tracking mlflow, or name DIR=..." >&2; exit 1; }
+	@echo "Open http://127.0.0.1:$(PORT) (stop with Ctrl-C)."
+	@MLFLOW_DISABLE_TELEMETRY=true $(python) -m mlflow ui --backend-store-uri "sqlite:///$(DIR)/mlruns.db" \
+		--default-artifact-root "$(DIR)/mlruns" --host 127.0.0.1 --port $(PORT) --workers 1
+
 ##@ Develop
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
 	$(python) -m pytest -m "not slow and not gpu" --numprocesses 2 --dist loadfile
@@ -84,10 +92,29 @@ lock: env-dev  ## Lock again after a change of requirements/*.in (make lock UPGR
 	$(python) -m uv pip compile $(lock_options) requirements/run.in --output-file requirements/run.txt
 	$(python) -m uv pip compile $(lock_options) requirements/dev.in --constraints requirements/run.txt \
 		--output-file requirements/dev.txt
+	$(python) -m uv pip compile $(lock_options) requirements/audit.in --output-file requirements/audit.txt
 lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
 
+# What looks at the lock has an environment of its own, locked and hashed like the others.
+.venv-audit/.ready: requirements/audit.txt | env
+	rm -rf .venv-audit
+	$(python) -m uv venv --quiet .venv-audit
+	$(python) -m uv pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
+	@touch $@
+
+sbom: .venv-audit/.ready  ## Software bill of materials of the lock (CycloneDX): dist/sbom.json
+	@mkdir -p dist
+	.venv-audit/bin/python -m cyclonedx_py requirements requirements/run.txt --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file dist/sbom.json
+	@echo "Bill of materials: $(CURDIR)/dist/sbom.json"
+
+licences: .venv-audit/.ready  ## Licences of everything in the lock for running, by pip-licenses: docs/licences.md
+	.venv-audit/bin/python -m piplicenses --python $(python) --from mixed --format csv --with-system --with-urls \
+		--output-file .venv-audit/licences.csv
+	$(python) scripts/list_licences.py .venv-audit/licences.csv --lock requirements/run.txt --out docs/licences.md
+
 clean:  ## Remove environment, phantom data and caches; runs/ and models/ stay
-	rm -rf .venv .venv-label data demo dist eval *.egg-info
+	rm -rf .venv .venv-label .venv-audit data demo dist eval *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -109,4 +136,4 @@ eval/schema.json: tests/data/meta_schema_20240725.json
 	@mkdir -p eval
 	@cp tests/data/meta_schema_20240725.json eval/schema.json
 
-.PHONY: demo data weights knee-finder tables-smoke tables test test-real lint lock clean help env env-dev
+.PHONY: demo data weights knee-finder mlflow sbom licences tables-smoke tables test test-real lint lock clean help env env-dev

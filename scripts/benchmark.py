@@ -54,7 +54,7 @@ def main() -> int:
     phantom.add_argument("--size", choices=tuple(SIZES), default="demo", help="pixels a side of the MRI")
     phantom.set_defaults(measure=lambda a: measure_phantom(a.knees, a.seed, a.size))
     preparation = what.add_parser("prepare", help="prepare a phantom release")
-    preparation.add_argument("--size", type=int, default=256, help="rows and columns of the prepared volumes")
+    preparation.add_argument("--size", type=int, default=256, metavar="N", help="rows and columns over 160 mm")
     preparation.set_defaults(measure=lambda a: measure_prepare(a.knees, a.seed, a.size))
     model = what.add_parser("model", help="the model against plain loops, and diffusers where it is installed")
     model.add_argument("--overlays", nargs="*", default=[], metavar="NAME", help="configs over inference.json: paper")
@@ -70,7 +70,7 @@ def main() -> int:
     for command in (phantom, preparation):
         command.set_defaults(threads="one thread")
         command.add_argument("--knees", type=int, default=6, metavar="N", help="how many to measure")
-        command.add_argument("--seed", type=int, default=0, metavar="S", help="cohort of the phantom")
+        command.add_argument("--seed", type=int, default=0, metavar="S", help="seed; of the phantom cohort")
     arguments = parser.parse_args()
     if arguments.knees < 1:
         parser.error(f"--knees must be 1 or more, got {arguments.knees}.")

@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from bundle.engines import track_comparison
 from bundle.reports.comparison import compare
 from bundle.reports.comparison_page import write_comparison
 from bundle.reports.runs import MODEL, Run, read_run
@@ -19,7 +20,7 @@ from bundle.reports.runs import MODEL, Run, read_run
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="an evaluation's folder, or NAME=folder")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the four files")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to: the four files")
     parser.add_argument(
         "--baseline",
         action="append",
@@ -28,6 +29,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--title", default="Comparison of models", metavar="TEXT", help="heading of the page")
     parser.add_argument("--note", default="", metavar="TEXT", help="a paragraph at the head of the page")
+    parser.add_argument("--tracking", choices=("mlflow",), help="record the table in DIR/mlruns.db, too")
     return parser.parse_args(arguments)
 
 
@@ -53,7 +55,9 @@ def main() -> int:
     try:
         comparison = compare(read_runs(arguments.runs), baselines=arguments.baseline)
         paths = write_comparison(comparison, arguments.out, title=arguments.title, note=arguments.note)
-    except (ValueError, OSError, RuntimeError) as error:
+        if arguments.tracking:
+            track_comparison(comparison, arguments.out, title=arguments.title, files=paths)
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
         return 1
     for note in comparison.notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from bundle.phantom.worlds import WORLDS
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the release")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to: the release")
     parser.add_argument("--participants", type=int, required=True, metavar="N", help="how many people")
     parser.add_argument(
-        "--seed", type=int, required=True, metavar="S", help="cohort; participant i does not depend on N"
+        "--seed", type=int, required=True, metavar="S", help="seed; participant i of a cohort does not depend on N"
     )
-    parser.add_argument("--size", choices=tuple(SIZES), default="demo", help="64, 256 or 512 pixels a side of the MRI")
+    parser.add_argument("--size", choices=tuple(SIZES), default="demo", help="pixels a side of the MRI; 64, 256 or 512")
     parser.add_argument("--truth", action="store_true", help="write label volumes, joint spaces, landmarks and poses")
     parser.add_argument("--enrich", action="store_true", help="raise rare findings to one knee in four")
     parser.add_argument(
@@ -64,7 +65,7 @@ def main() -> int:
             shown = min(arguments.participants, 12)
             write_sheet(arguments.sheet, seed=arguments.seed, participants=shown, enrich=arguments.enrich)
     except (ValueError, OSError) as error:
-        print(f"make_phantom: {error}", file=sys.stderr)
+        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
         return 1
     print(f"{made} of {arguments.participants} participants made, the others were there", file=sys.stderr)
     print(arguments.out)

@@ -25,11 +25,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--pairs", type=Path, metavar="FILE.csv", help="your own files instead: participant, film, mri, side, ..."
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the prepared set")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to: the prepared set")
     parser.add_argument("--visit", nargs="+", default=["00m"], metavar="00m", help="visits, pooled; default 00m")
     parser.add_argument("--series", default=MR_SERIES, metavar="NAME", help=f"coronal MR series; default {MR_SERIES}")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="rows and columns over 160 mm; default 256")
-    parser.add_argument("--slices", type=int, default=50, metavar="N", help="slices in the window; default 50")
+    parser.add_argument("--slices", type=int, default=50, metavar="N", help="slices of a volume; default 50")
     parser.add_argument(
         "--missing", choices=MISSING_POLICIES, default="zeros", help="what a missing reading becomes; default zeros"
     )

@@ -26,7 +26,7 @@ ENDINGS = {".dcm", ".nii", ".gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ""}
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("films", nargs="+", metavar="FILM_OR_FOLDER", help="film (DICOM, NIfTI, PNG) or folder")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the volumes")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to: the volumes")
     parser.add_argument("--side", choices=("R", "L", "both"), help="knee; default: the header's laterality")
     parser.add_argument(
         "--readings",
@@ -35,13 +35,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="radiographic readings, as VARIABLE=GRADE or one JSON file; `predict`: graded by models/readings.pt",
     )
     depth = parser.add_mutually_exclusive_group()
-    depth.add_argument("--slices", type=int, metavar="N", help="slices over the window; default: the weights' number")
+    depth.add_argument("--slices", type=int, metavar="N", help="slices of a volume; default: the weights' number")
     depth.add_argument("--depth", type=float, nargs="+", metavar="D", help="slice positions in [0, 1], in equal steps")
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps; default: the network's")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--samples", type=int, default=1, metavar="K", help="samples; above 1: mean and spread")
     output.add_argument("--mean", action="store_true", help="the mean head's volume, in one step without sampling")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the noise")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed; of the noise")
     parser.add_argument("--spacing", type=float, metavar="MM", help="pixel edge of films whose files do not say it, mm")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights; default: models/model.pt")
     parser.add_argument("--device", default=None, metavar="D", help="cpu or cuda; default: cuda where there is one")

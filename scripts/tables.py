@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", type=Path, metavar="PLAN", help="what the table consists of (JSON)")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for cohort, runs and logs")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder to write to: cohort, runs and logs"
+    )
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for the page and its files; default: --out")
     parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="start no step later than this")
     return parser.parse_args()

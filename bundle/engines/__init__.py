@@ -26,6 +26,9 @@ from bundle.engines.residual import PrepareResidual, Residual
 from bundle.engines.siamese import PreparePatches, finish_siamese, load_trained
 from bundle.engines.slices import SliceDataset
 from bundle.engines.start_from import start_from
+from bundle.engines.tensorboard import is_off
+from bundle.engines.track_comparison import track_comparison
+from bundle.engines.tracking import TrackedRun
 from bundle.engines.windows import WindowDataset, stack_windows
 
 __all__ = [
@@ -60,12 +63,14 @@ __all__ = [
     "Residual",
     "Segments",
     "SliceDataset",
+    "TrackedRun",
     "WindowDataset",
     "distributed",
     "drops_last",
     "finish",
     "finish_finder",
     "finish_siamese",
+    "is_off",
     "join_group",
     "load_trained",
     "parameter_groups",
@@ -77,6 +82,7 @@ __all__ = [
     "stack_windows",
     "start_from",
     "teacher_of",
+    "track_comparison",
     "warm_up_then_cosine",
     "world_size",
 ]

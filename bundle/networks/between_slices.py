@@ -30,7 +30,16 @@ def at_depths(volume: Tensor, depths: Tensor) -> Tensor:
 
 
 def asked_depths(slices: int | None, depths: Tensor | None, *, count: int) -> Tensor | None:
-    """What a call asks for: its depths, or `slices` evenly over the window; None where that is the volume's own."""
+    """What a call asks for: its depths, or `slices` evenly over the window; None where that is the volume's own.
+
+    Args:
+        slices: how many are asked for; None for the volume's own.
+        depths: slice positions in [0, 1], which go before `slices`.
+        count: how many slices the volume has.
+
+    Returns:
+        depths (N,) in [0, 1], or None.
+    """
     if depths is not None:
         return depths
     return None if slices in (None, count) else torch.linspace(0, 1, slices, dtype=torch.float64)

@@ -265,7 +265,16 @@ def _part_of(value: Tensor | list[Tensor] | None, part: slice) -> Any:
 
 
 def grade_table_of(name: str, unet: TwoPathUNet, policy: str) -> GradeTable:
-    """The named grade table, checked against the width that the UNet was built for."""
+    """The named grade table, checked against the width that the UNet was built for.
+
+    Args:
+        name: of the table, `oai` or `paper`.
+        unet: whose readings head is checked.
+        policy: what becomes of missing readings; `mask` is wider.
+
+    Raises:
+        ValueError: if the widths differ.
+    """
     table = named_table(name)
     width = unet.readings_head[0].in_features
     if table.vector_width(policy) != width:

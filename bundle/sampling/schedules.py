@@ -243,7 +243,14 @@ def check_steps(steps: int) -> int:
 def seeded_noise(shape: tuple[int, ...], *, seed: int, sample: int, draw: int = 0) -> Tensor:
     """Standard normal noise that depends on nothing but its arguments; numpy's, since torch's may change.
 
-    `draw` counts the noises of one sample: 0 is where it starts, the others are added on the way.
+    Args:
+        shape: of the noise.
+        seed: of the volume.
+        sample: number of the sample, from 0.
+        draw: counts the noises of one sample: 0 is where it starts, the others are added on the way.
+
+    Returns:
+        float32 noise on the CPU.
     """
     key = [seed, sample, draw] if draw else [seed, sample]
     return torch.from_numpy(np.random.default_rng(key).standard_normal(shape, dtype=np.float32))

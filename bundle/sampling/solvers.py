@@ -32,7 +32,13 @@ class Step:
 
 
 def steps_over(alphas: Tensor, times: Sequence[int], *, last: Tensor) -> list[Step]:
-    """The steps from each of `times`, falling, to the next; the last one ends at alpha-bar `last`."""
+    """The steps from each time to the next.
+
+    Args:
+        alphas: alpha-bar of every timestep, (T,).
+        times: timesteps, falling.
+        last: alpha-bar at which the last step ends.
+    """
     levels = [*(alphas[time] for time in times), last]
     return [
         Step(time, here.sqrt(), (1 - here).sqrt(), there.sqrt(), (1 - there).sqrt())

@@ -148,7 +148,13 @@ def _autoencoder_tensors(state: Mapping[str, Tensor], levels: int, blocks: int) 
 
 
 def autoencoder_name(name: str, levels: int, blocks: int) -> str:
-    """Our name of ldm's: MONAI numbers the blocks of a half from its input on; unknown names stay as they are."""
+    """Our name of ldm's: MONAI numbers the blocks of a half from its input on; unknown names stay as they are.
+
+    Args:
+        name: of an autoencoder's parameter in ldm.
+        levels: resolutions of the autoencoder.
+        blocks: residual blocks of a level of its encoder.
+    """
     half, _, rest = name.partition(".")
     if half not in ("encoder", "decoder"):
         return name

@@ -42,6 +42,11 @@ def import_zero123(checkpoint: Checkpoint, *, raw: bool, tower_heads: int | None
     The pose columns of `cc_projection` see the pose of "the same view" for good: sine 0, cosine 1, the rest 0. The
     cosine's column joins the bias, the others fall away.
 
+    Args:
+        checkpoint: the opened file.
+        raw: take the weights themselves, not their moving averages.
+        tower_heads: heads of the image tower; None is its width over 64.
+
     Source:
         Liu et al., "Zero-1-to-3", ICCV 2023, section 3.2.
     """
@@ -59,7 +64,13 @@ def import_zero123(checkpoint: Checkpoint, *, raw: bool, tower_heads: int | None
 
 
 def import_stable_diffusion(checkpoint: Checkpoint, *, raw: bool, tower_heads: int | None = None) -> Imported:
-    """UNet and autoencoder of a Stable Diffusion 1 checkpoint; the UNet gets zero weights for the film's latent."""
+    """UNet and autoencoder of a Stable Diffusion 1 checkpoint; the UNet gets zero weights for the film's latent.
+
+    Args:
+        checkpoint: the opened file.
+        raw: take the weights themselves, not their moving averages.
+        tower_heads: of an image tower, which such a checkpoint does not have; not used.
+    """
     path, dropped = checkpoint.path, _dropped(checkpoint, raw=raw)
     dropped["text encoder"] = [name for name in checkpoint if name.startswith(CONDITION)]
     _all_known(checkpoint, (UNET, AUTOENCODER), dropped)
