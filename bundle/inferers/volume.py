@@ -9,6 +9,8 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from bundle.sampling import RunningMoments
+
 
 class VolumeInferer(Inferer):
     """Film to volume, with what a run decides and the weights do not.
@@ -16,7 +18,8 @@ class VolumeInferer(Inferer):
     Args:
         steps: sampling steps; None means the network's own.
         slices: how many slices; None means the grid's.
-        samples: how many samples; above 1 the result is their mean.
+        samples: how many samples; above 1 the result is their mean, added up as they come, so that memory holds one
+            sample and two sums however many there are.
         seed: of the noise.
         mean: give the mean head's volume instead of samples; the network must have one.
         keep_samples: give the samples as channels instead of their mean; `SplitSamplesd` takes them apart.
@@ -46,8 +49,13 @@ class VolumeInferer(Inferer):
         covariates: Tensor | None = None,
     ) -> Tensor:
         """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1], or (B, samples, H, W, S) if kept."""
-        drawn = list(self.draw(inputs, network, readings=readings, covariates=covariates))
-        return torch.cat(drawn, 1) if self.keep_samples else torch.stack(drawn).mean(0)
+        drawn = self.draw(inputs, network, readings=readings, covariates=covariates)
+        if self.keep_samples:
+            return torch.cat(list(drawn), 1)
+        moments = RunningMoments()
+        for sample in drawn:
+            moments.add(sample)
+        return moments.mean.to(sample.dtype)
 
     def draw(
         self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None, covariates: Tensor | None = None
