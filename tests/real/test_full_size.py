@@ -1,6 +1,7 @@
 """`configs/paper.json` at its full size on a CPU, on request; at width 64 always.
 
-The full size needs 21 GB of memory and some minutes: `FULL_SIZE=1 python -m pytest -m slow tests/real/test_full_size.py`.
+The full size needs 21 GB of memory and some minutes:
+`FULL_SIZE=1 python -m pytest -m slow tests/real/test_full_size.py`.
 Continuous integration does not set `FULL_SIZE`.
 """
 
