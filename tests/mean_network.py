@@ -14,7 +14,7 @@ def small_pyramid():
     return FilmPyramid(widths=(4, 8, 8, 16), unet_channels=(32, 32), groups=4)
 
 
-def small_unet(in_channels, covariates=0):
+def small_unet(in_channels, covariates=0, **more):
     return TwoPathUNet(
         readings_width=66,
         covariates_width=covariates,
@@ -29,6 +29,7 @@ def small_unet(in_channels, covariates=0):
         with_conditioning=True,
         cross_attention_dim=16,
         use_flash_attention=True,
+        **more,
     )
 
 

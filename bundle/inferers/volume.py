@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -47,9 +48,10 @@ class VolumeInferer(Inferer):
         *args: object,
         readings: Tensor | None = None,
         covariates: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> Tensor:
         """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1], or (B, samples, H, W, S) if kept."""
-        drawn = self.draw(inputs, network, readings=readings, covariates=covariates)
+        drawn = self.draw(inputs, network, readings=readings, covariates=covariates, tokens=tokens)
         if self.keep_samples:
             return torch.cat(list(drawn), 1)
         moments = RunningMoments()
@@ -58,11 +60,19 @@ class VolumeInferer(Inferer):
         return moments.mean.to(sample.dtype)
 
     def draw(
-        self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None, covariates: Tensor | None = None
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *,
+        readings: Tensor | None = None,
+        covariates: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Yield the samples, each (B, 1, H, W, S)."""
-        # Baselines are called as the model is, and know neither.
-        options = ({"mean": True} if self.mean else {}) | ({} if covariates is None else {"covariates": covariates})
+        # Baselines are called as the model is, and know none of these.
+        options: dict[str, Any] = {"mean": True} if self.mean else {}
+        told = {"covariates": covariates, "tokens": tokens}
+        options |= {name: value for name, value in told.items() if value is not None}
         film = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).float()
         for sample in range(self.samples):
             yield network(

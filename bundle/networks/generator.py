@@ -122,6 +122,7 @@ class FilmToVolume(DescribedNetwork):
         readings: Tensor | None = None,
         *,
         covariates: Tensor | None = None,
+        tokens: Tensor | None = None,
         slices: int | None = None,
         depths: Tensor | None = None,
         steps: int | None = None,
@@ -136,6 +137,7 @@ class FilmToVolume(DescribedNetwork):
             film: (B, 1, H, W) in [-1, 1], canonical right knees on the grid.
             readings: (B, readings_width); None means that nothing is known of any knee.
             covariates: (B, covariates_width), of `bundle.covariates.encode`, where the UNet was built for them.
+            tokens: (B, N, context_dim), context beside the film's token, where the UNet was built with `extra_tokens`.
             slices: how many, evenly over the window; None means the grid's.
             depths: instead of `slices`, the depths to synthesise, (S,) in [0, 1].
             steps: sampling steps; None means `sampling_steps`.
@@ -201,6 +203,7 @@ class FilmToVolume(DescribedNetwork):
                 "features": None if features is None else [level[knee].expand(count, -1, -1, -1) for level in features],
                 "mean": None if means is None else means[knee],
                 "covariates": None if covariates is None else covariates[knee].expand(count, -1),
+                "tokens": None if tokens is None else tokens[knee].expand(count, -1, -1),
             }
             predict = partial(self._predict, conditions, denoising)
             latent = self.schedule.sample(predict, noise, steps=steps, fresh=lambda step: draw(step + 1))
@@ -224,8 +227,15 @@ class FilmToVolume(DescribedNetwork):
             )
             return predict(latent[part], time[part])
 
-        # A stack that were split would be another volume; its UNet bounds its memory itself.
-        return work(slice(0, len(latent))) if stacked else batches(work, len(latent))
+        if not stacked:
+            return batches(work, len(latent))
+
+        def whole(size: int) -> Tensor:
+            self.denoiser.unet.slice_batch = size
+            return work(slice(0, len(latent)))
+
+        # a stack that were split would be another volume; its UNet batches what treats slices alone
+        return batches.within(whole, len(latent))
 
     def _decode(self, latent: Tensor, batches: FittingBatches, progress: Callable[[int], None] | None) -> Tensor:
         """Latents of a volume's slices, (S, C, h, w), to the volume, (1, H, W, S)."""
