@@ -47,6 +47,8 @@ _STAGES = {
 """Stage to the module and name of the function that is all of it."""
 _OAI_KNEES = 2 * 4796
 PIECES = ("call", "volume", "step")
+Rounds = Callable[..., dict[str, list[float]]]
+"""Pieces of work by name, and how often -> seconds of each round."""
 
 
 def main() -> int:
@@ -66,6 +68,7 @@ def main() -> int:
     model.add_argument("--repeats", type=int, default=15, metavar="N", help="rounds of calls; a fifth of it of steps")
     model.add_argument("--volumes", type=int, default=1, metavar="N", help="rounds of volumes")
     model.add_argument("--only", nargs="+", choices=PIECES, default=PIECES, help="what to measure")
+    model.add_argument("--cpu-time", action="store_true", help="seconds of the CPU, for a machine that is not idle")
     model.set_defaults(measure=measure_model)
     paper = what.add_parser("paper", help="time and memory of configs/paper.json on this machine's CPU")
     paper.add_argument("piece", choices=("step", "volume"), help="a stage-2 training step of batch 1, or a volume")
@@ -170,13 +173,16 @@ def measure_model(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     network: FilmToVolume = parser.get_parsed_content("network_def").eval()
     film = torch.rand(1, 1, network.grid.rows, network.grid.columns) * 2 - 1
+    rounds = partial(_interleaved, clock=time.process_time if options.cpu_time else time.perf_counter)
+    if options.cpu_time:
+        print("seconds are the CPU's, of all threads together")
     with torch.no_grad():
         if "call" in options.only:
-            _measure_call(network, parser["network_def"]["unet"], film, options.repeats)
+            _measure_call(network, parser["network_def"]["unet"], film, options.repeats, rounds)
         if "volume" in options.only:
-            _measure_volume(network, film, options.slices, options.steps, options.volumes)
+            _measure_volume(network, film, options, rounds)
     if "step" in options.only:
-        _measure_step(network, film, options.batch, max(options.repeats // 5, 1))
+        _measure_step(network, film, options.batch, max(options.repeats // 5, 1), rounds)
 
 
 def measure_paper(options: argparse.Namespace) -> None:
@@ -245,14 +251,16 @@ def _narrow(parser: ConfigParser, width: int) -> None:
     parser["image_size"] = 64
 
 
-def _interleaved(works: dict[str, Callable[[], Any]], repeats: int, *, warm: int = 1) -> dict[str, list[float]]:
+def _interleaved(
+    works: dict[str, Callable[[], Any]], repeats: int, *, warm: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of pieces of work, one after another in each of `repeats` rounds, after `warm` that do not count."""
     spent: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats + warm):
         for name, work in works.items():
-            began = time.perf_counter()
+            began = clock()
             work()
-            spent[name].append(time.perf_counter() - began)
+            spent[name].append(clock() - began)
     return {name: seconds[warm:] for name, seconds in spent.items()}
 
 
@@ -279,7 +287,7 @@ def _conditions(network: FilmToVolume, film: Tensor, count: int) -> dict[str, Te
     return {"depth": depth, "readings": readings, **seen, **mean}
 
 
-def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, repeats: int) -> None:
+def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, repeats: int, rounds: Rounds) -> None:
     """One call of the UNet for one slice, and beside it diffusers' of the same configuration."""
     told = _conditions(network, film, 1)
     noise, time_now = torch.randn_like(told["film_latent"]), torch.full((1,), 0.5)
@@ -288,11 +296,11 @@ def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, rep
     if has_diffusers:
         theirs = _diffusers_unet(unet).eval()
         works["diffusers' UNet2DConditionModel"] = lambda: theirs(both, time_now, told["context"])
-    spent = _interleaved(works, repeats)
+    spent = rounds(works, repeats)
     with FlopCounterMode(display=False) as counter:
         network.denoiser(noise, time_now, **told)
     side = torch.rand(2048, 2048)
-    rate = 2 * 2048**3 / statistics.median(_interleaved({"matrix": lambda: side @ side}, 5)["matrix"])
+    rate = 2 * 2048**3 / statistics.median(rounds({"matrix": lambda: side @ side}, 5)["matrix"])
     reached = counter.get_total_flops() / statistics.median(next(iter(spent.values())))
     _show(f"call of the denoiser, one slice, {repeats} interleaved rounds", spent)
     print(
@@ -331,8 +339,9 @@ def _each_level(value: int | Sequence[int], count: int) -> Sequence[int]:
     return [value] * count if isinstance(value, int) else value
 
 
-def _measure_volume(network: FilmToVolume, film: Tensor, slices: int, steps: int, rounds: int) -> None:
+def _measure_volume(network: FilmToVolume, film: Tensor, options: argparse.Namespace, rounds: Rounds) -> None:
     """A volume, and the loops that published code runs: slice by slice, the film encoded once or at each step."""
+    slices, steps = options.slices, options.steps
 
     def plain(encode_each_step: bool) -> None:
         told = _conditions(network, film, 1)
@@ -352,10 +361,11 @@ def _measure_volume(network: FilmToVolume, film: Tensor, slices: int, steps: int
         "slice by slice, film encoded at each step": lambda: plain(True),
     }
     network(film, slices=2, steps=1)
-    _show(f"volume of {slices} slices, {steps} steps, {rounds} rounds", _interleaved(works, rounds, warm=0))
+    spent = rounds(works, options.volumes, warm=0)
+    _show(f"volume of {slices} slices, {steps} steps, {options.volumes} interleaved rounds", spent)
 
 
-def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int) -> None:
+def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int, rounds: Rounds) -> None:
     """A training step of the denoiser with the cache, and with what it spares in the loop.
 
     The cache holds latents and, where the film encoder's tower is frozen, its embeddings of the films.
@@ -383,7 +393,7 @@ def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int)
         optimiser.zero_grad()
 
     works = {"with the cache": lambda: step(False), "autoencoder and tower in the loop": lambda: step(True)}
-    _show(f"training step of {batch} slices, {repeats} interleaved rounds", _interleaved(works, repeats))
+    _show(f"training step of {batch} slices, {repeats} interleaved rounds", rounds(works, repeats))
 
 
 if __name__ == "__main__":
