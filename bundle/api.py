@@ -12,11 +12,14 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from bundle.covariates import encode as encode_covariates
+from bundle.covariates import policy_of
 from bundle.data.readings_estimator import ReadingsEstimator
 from bundle.geometry import check_side
-from bundle.keys import FILM, MIRRORED, READINGS, SIDE
+from bundle.keys import COVARIATES, FILM, MIRRORED, READINGS, SIDE
 from bundle.networks import FilmToVolume
 from bundle.networks.identity import text_of
+from bundle.sampling import RunningMoments
 from bundle.transforms import EncodeReadingsd
 from bundle.transforms.volume import place_volume
 from bundle.weights import load_weights, read_weights, weights_hash
@@ -34,6 +37,8 @@ BASELINES = {"none": "ldm", "concat": "ldm_film", "edges": "cola_diff", "context
 """`film_conditioning` of a baseline's weights to its configuration in `configs/baselines`."""
 MEAN_HEAD, PLAIN = "mean_head.", "plain"
 """Beginning of the mean head's names, and the configuration of weights that have none."""
+TOLD_COVARIATES = "denoiser.unet.covariates_head.0.weight"
+"""A tensor of weights that are told covariates, as wide as their vector."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ def synthesise(
     readings: Mapping[str, float | None] | str | None = None,
     *,
     side: str | None = None,
+    covariates: Mapping[str, float | str | None] | None = None,
     slices: int = 50,
     samples: int = 1,
     seed: int = 0,
@@ -98,6 +104,8 @@ def synthesise(
         readings: variable to grade, such as {"XRKL": 2}; what is absent is missing. The text `predict` lets the network
             of `models/readings.pt` grade the film.
         side: `R` or `L`; None means what the header says.
+        covariates: `age` in years, `sex` F or M, `bmi` in kg/m2, such as {"age": 61, "sex": "F", "bmi": 27.5}; what is
+            absent is missing, and the side is the film's. Weights that were trained without them refuse any.
         slices: how many, evenly over the window.
         samples: above 1 the result is their mean.
         seed: of the noise.
@@ -112,8 +120,8 @@ def synthesise(
         (1, H, W, S) in [0, 1] with its affine, of the film's side. Synthetic, not for diagnosis.
 
     Raises:
-        ValueError: if the film cannot be read or placed, the weights are a phantom's and the film is not, or `mean`
-            is asked of weights without a mean head.
+        ValueError: if the film cannot be read or placed, the weights are a phantom's and the film is not, `mean`
+            is asked of weights without a mean head, or covariates are given to weights that know none.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     synthesiser = Synthesiser(root, device=device, weights=weights, spacing_mm=spacing_mm)
@@ -121,6 +129,7 @@ def synthesise(
         film,
         readings,
         side=side,
+        covariates=covariates,
         slices=slices,
         samples=samples,
         seed=seed,
@@ -182,6 +191,7 @@ class Synthesiser:
         readings: Mapping[str, float | None] | str | None = None,
         *,
         side: str | None = None,
+        covariates: Mapping[str, float | str | None] | None = None,
         slices: int | None = None,
         depths: list[float] | None = None,
         steps: int | None = None,
@@ -205,7 +215,9 @@ class Synthesiser:
             if not predicted:
                 raise ValueError(f"`readings` must map variables to grades, or be `{PREDICT}`, got {readings!r}.")
             readings = None
-        knee: dict[str, Any] = {FILM: str(film), READINGS: dict(readings or {})}
+        known = self.check_covariates(covariates)
+        knee: dict[str, Any] = {**known, FILM: str(film), READINGS: dict(readings or {})}
+        knee.pop(SIDE, None)
         if side is not None:
             knee[SIDE] = check_side(side)
         # one by one: a Compose would wrap a film's ValueError into a RuntimeError about a transform
@@ -214,6 +226,10 @@ class Synthesiser:
                 readings = knee[READINGS] = self.estimator()(knee[FILM])
             knee = transform(knee)
         image = knee[FILM]
+        if known.get(SIDE, knee[SIDE]) != knee[SIDE]:
+            raise ValueError(
+                f"{film}: covariates say side {known[SIDE]}, the film's knee is {knee[SIDE]}; leave it out."
+            )
         trained_on = self.network.provenance()
         graded_on = self.estimator().trained_on if predicted else None
         phantoms = [text for text in (trained_on, graded_on) if text and text.startswith(PHANTOM)]
@@ -226,11 +242,13 @@ class Synthesiser:
             )
         batch = image.as_tensor()[None].to(self.device)
         vector = torch.as_tensor(knee[READINGS])[None].to(self.device)
-        total = total_square = torch.zeros((), dtype=torch.float64)
+        told = knee[COVARIATES][None].to(self.device) if COVARIATES in knee else None
+        moments = RunningMoments()
         for sample in range(samples):
             drawn = self.network(
                 batch,
                 vector,
+                covariates=told,
                 slices=slices,
                 depths=None if depths is None else torch.tensor(depths),
                 steps=steps,
@@ -238,8 +256,7 @@ class Synthesiser:
                 sample=sample,
                 mean=mean,
             )
-            drawn = (drawn[0].cpu().double() + 1) / 2
-            total, total_square = total + drawn, total_square + drawn.square()
+            moments.add((drawn[0].cpu().double() + 1) / 2)
         grid = self.network.grid
         mirrored = bool(image.meta.get(MIRRORED))
 
@@ -248,14 +265,13 @@ class Synthesiser:
                 volume.float(), image_size=grid.rows, slices=grid.slices, mirrored=mirrored, depths=depths
             )
 
-        spread = None
-        if samples > 1:
-            spread = place(((total_square - samples * (total / samples).square()) / (samples - 1)).clamp(min=0).sqrt())
+        spread = place(moments.spread) if samples > 1 else None
         shown = image.flip(-1) if mirrored else image
         record = {
             "film": Path(film).name,
             "side": knee[SIDE],
             "readings": {name: grade for name, grade in (readings or {}).items() if grade is not None},
+            "covariates": known,
             "readings_from": f"predicted; network trained on {graded_on}" if predicted else "given",
             "depths": depths,
             "samples": samples,
@@ -267,7 +283,18 @@ class Synthesiser:
             "weights_sha256": self.weights_sha256,
             "trained_on": trained_on,
         }
-        return Synthesis(place(total / samples), spread, (shown + 1) / 2, record)
+        return Synthesis(place(moments.mean), spread, (shown + 1) / 2, record)
+
+    def check_covariates(self, covariates: Mapping[str, float | str | None] | None) -> dict[str, float | str]:
+        """Those that are given; ValueError where they are unknown, outside their limits, or not these weights'."""
+        encode_covariates(covariates)
+        known = {name: value for name, value in (covariates or {}).items() if value is not None}
+        if known and not getattr(self.network, "covariates_width", 0):
+            raise ValueError(
+                f"covariates {', '.join(known)}: weights {self.weights} were trained without any; leave them out, or "
+                "train with `--covariates zeros` or `mask`."
+            )
+        return known
 
 
 def _parser(root: str | Path, *, weights: Path) -> ConfigParser:
@@ -289,4 +316,6 @@ def _parser(root: str | Path, *, weights: Path) -> ConfigParser:
         raise ValueError(f"weights {weights}: they hold no grid; they are not of this bundle.")
     parser["bundle_root"] = str(root)
     parser["image_size"], parser["slices"] = int(grid[0]), int(grid[2])
+    if TOLD_COVARIATES in state:
+        parser["covariates"] = policy_of(state[TOLD_COVARIATES].shape[1])
     return parser

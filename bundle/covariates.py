@@ -24,6 +24,16 @@ def width(policy: str | None = "zeros") -> int:
     return slots + (len(NAMES) if _check(policy) == "mask" else 0)
 
 
+def policy_of(length: int) -> str | None:
+    """The missing policy whose vectors are so long; None for 0. ValueError for a length that no policy gives."""
+    for policy in (None, "zeros", "mask"):
+        if width(policy) == length:
+            return policy
+    raise ValueError(
+        f"`length` must be that of a covariates' vector, {width('zeros')} or {width('mask')}, got {length}."
+    )
+
+
 def encode(
     covariates: Mapping[str, float | str | None] | None, *, policy: str = "zeros", where: str = "covariates"
 ) -> np.ndarray:

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bundle.data.prepare import Options, prepare
+from bundle.keys import FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
 from bundle.phantom.anatomy import sample_person
 from bundle.phantom.cohort import Recipe, make_cohort
@@ -45,6 +46,9 @@ _STAGES = {
 }
 """Stage to the module and name of the function that is all of it."""
 _OAI_KNEES = 2 * 4796
+PIECES = ("call", "volume", "step")
+Rounds = Callable[..., dict[str, list[float]]]
+"""Pieces of work by name, and how often -> seconds of each round."""
 
 
 def main() -> int:
@@ -61,12 +65,19 @@ def main() -> int:
     model.add_argument("--slices", type=int, default=50, metavar="N", help="slices of a volume")
     model.add_argument("--steps", type=int, default=20, metavar="N", help="sampling steps")
     model.add_argument("--batch", type=int, default=64, metavar="N", help="slices of a training step")
-    model.add_argument("--repeats", type=int, default=15, metavar="N", help="interleaved calls; medians are shown")
-    model.set_defaults(
-        knees=1,
-        measure=lambda a: measure_model(a.overlays, a.slices, a.steps, a.batch, a.repeats),
-        threads="all threads",
-    )
+    model.add_argument("--repeats", type=int, default=15, metavar="N", help="rounds of calls; a fifth of it of steps")
+    model.add_argument("--volumes", type=int, default=1, metavar="N", help="rounds of volumes")
+    model.add_argument("--only", nargs="+", choices=PIECES, default=PIECES, help="what to measure")
+    model.add_argument("--cpu-time", action="store_true", help="seconds of the CPU, for a machine that is not idle")
+    model.set_defaults(measure=measure_model)
+    paper = what.add_parser("paper", help="time and memory of configs/paper.json on this machine's CPU")
+    paper.add_argument("piece", choices=("step", "volume"), help="a stage-2 training step of batch 1, or a volume")
+    paper.add_argument("--slices", type=int, default=4, metavar="N", help="slices of the volume")
+    paper.add_argument("--steps", type=int, default=2, metavar="N", help="sampling steps of the volume")
+    paper.set_defaults(measure=measure_paper)
+    for command in (model, paper):
+        command.set_defaults(knees=1, threads="all threads")
+        command.add_argument("--width", type=int, metavar="N", help="another width of the paper's UNet: a rehearsal")
     for command in (phantom, preparation):
         command.set_defaults(threads="one thread")
         command.add_argument("--knees", type=int, default=6, metavar="N", help="how many to measure")
@@ -79,7 +90,7 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {cores} cores, torch {torch.__version__}, {arguments.threads}")
     arguments.measure(arguments)
-    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
+    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB")
     return 0
 
 
@@ -149,57 +160,134 @@ def measure_prepare(knees: int, seed: int, size: int) -> None:
     print(f"  {_OAI_KNEES} knees on 16 cores: {_OAI_KNEES * seconds / done / 16 / 3600:.1f} hours")
 
 
-def measure_model(overlays: Sequence[str], slices: int, steps: int, batch: int, repeats: int) -> None:
+def measure_model(options: argparse.Namespace) -> None:
     """Print times of the denoiser's call, a volume and a training step beside their plain counterparts'.
 
-    Weights are random. A volume and its plain loops are run once after the calls have warmed up; all else is
-    interleaved, so that what else the machine does meets both alike.
+    Weights are random, and readings unknown. Everything is interleaved, so that what else the machine does meets all
+    alike, and the ratios are medians over the rounds.
     """
     parser = ConfigParser()
-    parser.read_config([str(ROOT / "configs" / f"{name}.json") for name in ("inference", *overlays)])
+    parser.read_config([str(ROOT / "configs" / f"{name}.json") for name in ("inference", *options.overlays)])
+    if options.width:
+        _narrow(parser, options.width)
     torch.manual_seed(0)
     network: FilmToVolume = parser.get_parsed_content("network_def").eval()
     film = torch.rand(1, 1, network.grid.rows, network.grid.columns) * 2 - 1
+    rounds = partial(_interleaved, clock=time.process_time if options.cpu_time else time.perf_counter)
+    if options.cpu_time:
+        print("seconds are the CPU's, of all threads together")
     with torch.no_grad():
-        _measure_call(network, parser["network_def"]["unet"], film, repeats)
-        _measure_volume(network, film, slices, steps)
-    _measure_step(network, film, batch, max(repeats // 5, 1))
+        if "call" in options.only:
+            _measure_call(network, parser["network_def"]["unet"], film, options.repeats, rounds)
+        if "volume" in options.only:
+            _measure_volume(network, film, options, rounds)
+    if "step" in options.only:
+        _measure_step(network, film, options.batch, max(options.repeats // 5, 1), rounds)
 
 
-def _medians(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of pieces of work, interleaved, after one round that does not count."""
+def measure_paper(options: argparse.Namespace) -> None:
+    """Print time and peak memory of one stage-2 training step, or of one volume, of `configs/paper.json`."""
+    parser = ConfigParser()
+    base = "train" if options.piece == "step" else "inference"
+    parser.read_config([str(ROOT / "configs" / f"{name}.json") for name in (base, "paper")])
+    parser["bundle_root"] = str(ROOT)
+    if options.width:
+        _narrow(parser, options.width)
+    torch.manual_seed(0)
+    if options.piece == "volume":
+        network: FilmToVolume = parser.get_parsed_content("network_def").eval()
+        film = torch.rand(1, 1, network.grid.rows, network.grid.columns) * 2 - 1
+        began = time.perf_counter()
+        with torch.no_grad():
+            volume = network(film, slices=options.slices, steps=options.steps)
+        print(f"volume {tuple(volume.shape)} in {options.steps} steps: {time.perf_counter() - began:.1f} s")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _one_step(parser, folder)
+        began = time.perf_counter()
+        trainer.run()
+    network = parser.get_parsed_content("network")
+    total, trained = (
+        sum(p.numel() for p in module.parameters() if p.requires_grad or module is network)
+        for module in (network, network.denoiser)
+    )
+    print(f"stage 2, {total:,} parameters of which {trained:,} are trained, AdamW and moving average")
+    print(
+        f"one slice encoded and one step of batch 1: {time.perf_counter() - began:.1f} s, "
+        f"loss {trainer.state.output['loss'].item():.3f}"
+    )
+
+
+def _one_step(parser: ConfigParser, folder: str) -> Any:
+    """Stage 2's own trainer, its data one made-up knee of one slice, its handlers those that belong to a step."""
+    edge = parser["image_size"]
+    width = parser["network_def"]["unet"]["readings_width"]
+    knee = {
+        FILM: torch.rand(1, edge, edge) * 2 - 1,
+        MRI: torch.rand(1, edge, edge, 1) * 2 - 1,
+        READINGS: torch.zeros(width),
+    }
+    parser["output_dir"], parser["epochs"], parser["batch_size"] = folder, 1, 1
+    parser["device"] = "$torch.device('cpu')"
+    parser["train"]["data"], parser["train"]["volumes"] = [{MRI: "made up"}], [knee]
+    # the dataset's epoch, the rate and the loss's log; validation needs files
+    parser["train"]["handlers"] = parser["train"]["handlers"][:3]
+    trainer = parser.get_parsed_content("train::trainer")
+    parser.get_parsed_content("train::average").attach(trainer)
+    return trainer
+
+
+def _narrow(parser: ConfigParser, width: int) -> None:
+    """The paper's networks at another width of the UNet, everything else narrow in proportion: for rehearsals."""
+    network = parser["network_def"]
+    network["unet"] |= {
+        "channels": [width * factor for factor in (1, 2, 4, 4)],
+        "num_head_channels": [width * factor // 8 for factor in (1, 2, 4, 4)],
+        "cross_attention_dim": width,
+    }
+    network["autoencoder"]["channels"] = [32, 32, 64, 64]
+    network["film_encoder"] |= {"image_size": 28, "width": 64, "layers": 2, "heads": 4, "output_dim": 48}
+    network["film_encoder"]["context_dim"] = width
+    parser["image_size"] = 64
+
+
+def _interleaved(
+    works: dict[str, Callable[[], Any]], repeats: int, *, warm: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds of pieces of work, one after another in each of `repeats` rounds, after `warm` that do not count."""
     spent: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(repeats + 1):
+    for _ in range(repeats + warm):
         for name, work in works.items():
-            began = time.perf_counter()
+            began = clock()
             work()
-            spent[name].append(time.perf_counter() - began)
-    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+            spent[name].append(clock() - began)
+    return {name: seconds[warm:] for name, seconds in spent.items()}
 
 
-def _show(title: str, spent: dict[str, float]) -> None:
+def _show(title: str, spent: dict[str, list[float]]) -> None:
+    """Median seconds of each, and the median over the rounds of its time over the first one's."""
     ours = next(iter(spent.values()))
     print(title)
     for name, seconds in spent.items():
-        print(f"  {name:42s} {seconds:9.4f} s   {seconds / ours:6.2f}")
+        ratio = statistics.median(second / first for second, first in zip(seconds, ours, strict=True))
+        print(f"  {name:42s} {statistics.median(seconds):9.4f} s   {ratio:6.2f}")
+
+
+def _seen(network: FilmToVolume, film: Tensor) -> dict[str, Tensor]:
+    """What a denoiser is told of one film by its encoders: latent and token."""
+    return {"film_latent": network.encode_film(film), "context": network.denoiser.token(film)}
 
 
 def _conditions(network: FilmToVolume, film: Tensor, count: int) -> dict[str, Tensor]:
     """What the denoiser is told of `count` slices of one film."""
-    film_latent, context = network.encode_film(film), network.denoiser.film_encoder(film)
+    seen = {name: value.expand(count, *value.shape[1:]) for name, value in _seen(network, film).items()}
     width = network.denoiser.unet.readings_head[0].in_features
     depth, readings = torch.linspace(0, 1, count), torch.zeros(count, width)
-    told = {
-        "depth": depth,
-        "readings": readings,
-        "film_latent": film_latent.expand(count, -1, -1, -1),
-        "context": context.expand(count, -1, -1),
-    }
     mean = {} if network.mean_head is None else {"mean": network.mean_latents(film, readings[:1], depth)[0]}
-    return told | mean
+    return {"depth": depth, "readings": readings, **seen, **mean}
 
 
-def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, repeats: int) -> None:
+def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, repeats: int, rounds: Rounds) -> None:
     """One call of the UNet for one slice, and beside it diffusers' of the same configuration."""
     told = _conditions(network, film, 1)
     noise, time_now = torch.randn_like(told["film_latent"]), torch.full((1,), 0.5)
@@ -208,13 +296,13 @@ def _measure_call(network: FilmToVolume, unet: dict[str, Any], film: Tensor, rep
     if has_diffusers:
         theirs = _diffusers_unet(unet).eval()
         works["diffusers' UNet2DConditionModel"] = lambda: theirs(both, time_now, told["context"])
-    spent = _medians(works, repeats)
+    spent = rounds(works, repeats)
     with FlopCounterMode(display=False) as counter:
         network.denoiser(noise, time_now, **told)
     side = torch.rand(2048, 2048)
-    rate = 2 * 2048**3 / _medians({"matrix": lambda: side @ side}, 5)["matrix"]
-    reached = counter.get_total_flops() / next(iter(spent.values()))
-    _show(f"call of the denoiser, one slice, median of {repeats}", spent)
+    rate = 2 * 2048**3 / statistics.median(rounds({"matrix": lambda: side @ side}, 5)["matrix"])
+    reached = counter.get_total_flops() / statistics.median(next(iter(spent.values())))
+    _show(f"call of the denoiser, one slice, {repeats} interleaved rounds", spent)
     print(
         f"  {reached / 1e9:.1f} GFLOP/s, {100 * reached / rate:.0f} % of the {rate / 1e9:.1f} "
         "of a product of two 2048 x 2048 matrices"
@@ -251,16 +339,17 @@ def _each_level(value: int | Sequence[int], count: int) -> Sequence[int]:
     return [value] * count if isinstance(value, int) else value
 
 
-def _measure_volume(network: FilmToVolume, film: Tensor, slices: int, steps: int) -> None:
+def _measure_volume(network: FilmToVolume, film: Tensor, options: argparse.Namespace, rounds: Rounds) -> None:
     """A volume, and the loops that published code runs: slice by slice, the film encoded once or at each step."""
+    slices, steps = options.slices, options.steps
 
     def plain(encode_each_step: bool) -> None:
         told = _conditions(network, film, 1)
         for depth in torch.linspace(0, 1, slices):
 
             def predict(latent: Tensor, now: Tensor, depth: Tensor = depth) -> Tensor:
-                at = _conditions(network, film, 1) if encode_each_step else told
-                return network.denoiser(latent, now, **at | {"depth": depth[None]})
+                again = _seen(network, film) if encode_each_step else {}
+                return network.denoiser(latent, now, **told | again | {"depth": depth[None]})
 
             noise = torch.randn_like(told["film_latent"])
             fresh = partial(lambda like, step: torch.randn_like(like), noise)
@@ -271,36 +360,40 @@ def _measure_volume(network: FilmToVolume, film: Tensor, slices: int, steps: int
         "slice by slice": lambda: plain(False),
         "slice by slice, film encoded at each step": lambda: plain(True),
     }
-    spent = {}
-    for name, work in works.items():
-        began = time.perf_counter()
-        work()
-        spent[name] = time.perf_counter() - began
-    _show(f"volume of {slices} slices, {steps} steps", spent)
+    network(film, slices=2, steps=1)
+    spent = rounds(works, options.volumes, warm=0)
+    _show(f"volume of {slices} slices, {steps} steps, {options.volumes} interleaved rounds", spent)
 
 
-def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int) -> None:
-    """A training step of the denoiser with latents from the cache, and with the autoencoder in the loop."""
+def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int, rounds: Rounds) -> None:
+    """A training step of the denoiser with the cache, and with what it spares in the loop.
+
+    The cache holds latents and, where the film encoder's tower is frozen, its embeddings of the films.
+    """
     network.autoencoder.requires_grad_(False)
+    network.denoiser.train()
     optimiser = torch.optim.AdamW([p for p in network.denoiser.parameters() if p.requires_grad], lr=0.0)
-    films, slices = film.expand(batch, -1, -1, -1), torch.rand(batch, *film.shape[1:])
+    films, slices = film.expand(batch, -1, -1, -1).contiguous(), torch.rand(batch, *film.shape[1:])
+    encoder, parts = network.denoiser.film_encoder, range(0, batch, network.decode_batch)
     with torch.no_grad():
-        cached = network.encode_film(films)
+        latents = torch.cat([network.encode_film(films[n : n + network.decode_batch]) for n in parts])
+        seen = encoder.embed(film).expand(batch, -1) if encoder.frozen else films
     readings = torch.zeros(batch, network.denoiser.unet.readings_head[0].in_features)
 
     def step(in_the_loop: bool) -> None:
         with torch.no_grad():
-            film_latent = network.encode_film(films) if in_the_loop else cached
-            clean = network.encode_film(slices) if in_the_loop else cached
+            film_latent = network.encode_film(films) if in_the_loop else latents
+            clean = network.encode_film(slices) if in_the_loop else latents
         noisy, now, depth = clean + torch.randn_like(clean), torch.rand(batch), torch.rand(batch)
-        told = {"depth": depth, "readings": readings, "film_latent": film_latent, "film": films}
-        told |= {} if network.mean_head is None else {"mean": cached}
-        network.denoiser(noisy, now, **told).square().mean().backward()
+        told = {"depth": depth, "readings": readings, "film_latent": film_latent}
+        told |= {} if network.mean_head is None else {"mean": latents}
+        prediction = network.denoiser(noisy, now, film=films if in_the_loop else seen, **told)
+        prediction.square().mean().backward()
         optimiser.step()
         optimiser.zero_grad()
 
-    works = {"latents from the cache": lambda: step(False), "autoencoder in the loop": lambda: step(True)}
-    _show(f"training step of {batch} slices, median of {repeats}", _medians(works, repeats))
+    works = {"with the cache": lambda: step(False), "autoencoder and tower in the loop": lambda: step(True)}
+    _show(f"training step of {batch} slices, {repeats} interleaved rounds", rounds(works, repeats))
 
 
 if __name__ == "__main__":

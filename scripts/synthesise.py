@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from bundle.api import PREDICT, Synthesiser
+from bundle.covariates import encode as encode_covariates
 from bundle.readings import grade_table
 from bundle.writers import stem_of, write_synthetic
 
@@ -33,6 +34,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         metavar="XRKL=2",
         help="radiographic readings, as VARIABLE=GRADE or one JSON file; `predict`: graded by models/readings.pt",
+    )
+    parser.add_argument(
+        "--covariates",
+        nargs="+",
+        default=[],
+        metavar="age=61",
+        help="age (years), sex (F or M), bmi (kg/m2), as NAME=VALUE, for weights that were trained with them",
     )
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument("--slices", type=int, metavar="N", help="slices of a volume; default: the weights' number")
@@ -79,6 +87,21 @@ def read_readings(given: list[str] | None) -> dict[str, float | None] | str | No
     return readings
 
 
+def read_covariates(pairs: list[str]) -> dict[str, float | str]:
+    """Covariates of the command line; ValueError on what is no NAME=VALUE, unknown, or outside its limits."""
+    covariates: dict[str, float | str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--covariates {pair}: must be NAME=VALUE, such as age=61.")
+        try:
+            covariates[name] = float(value)
+        except ValueError:
+            covariates[name] = value
+    encode_covariates(covariates, where="--covariates")
+    return covariates
+
+
 def find_films(given: list[str]) -> list[Path]:
     """Files given, and the films inside folders given."""
     films = []
@@ -101,6 +124,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         readings = read_readings(arguments.readings)
+        covariates = read_covariates(arguments.covariates)
         films = find_films(arguments.films)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         synthesiser = Synthesiser(ROOT, device=device, weights=arguments.weights, spacing_mm=arguments.spacing)
@@ -108,6 +132,7 @@ def main() -> int:
             synthesiser.estimator()  # fails here, once, where there is none
         if arguments.mean:
             synthesiser.network.check_mean_head()
+        synthesiser.check_covariates(covariates)
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(error)
     sides = ("R", "L") if arguments.side == "both" else (arguments.side,)
@@ -121,6 +146,7 @@ def main() -> int:
                     film,
                     readings,
                     side=side,
+                    covariates=covariates,
                     slices=arguments.slices,
                     depths=arguments.depth,
                     steps=arguments.steps,

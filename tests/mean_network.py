@@ -14,9 +14,10 @@ def small_pyramid():
     return FilmPyramid(widths=(4, 8, 8, 16), unet_channels=(32, 32), groups=4)
 
 
-def small_unet(in_channels):
+def small_unet(in_channels, covariates=0, **more):
     return TwoPathUNet(
         readings_width=66,
+        covariates_width=covariates,
         spatial_dims=2,
         in_channels=in_channels,
         out_channels=4,
@@ -28,21 +29,22 @@ def small_unet(in_channels):
         with_conditioning=True,
         cross_attention_dim=16,
         use_flash_attention=True,
+        **more,
     )
 
 
-def network_like(small_network, *, mean=False, pyramid=False, film_latent=True):
+def network_like(small_network, *, mean=False, pyramid=False, film_latent=True, covariates=0):
     """The small network's autoencoder, encoder and grid with a new denoiser, its last layer not at zero."""
     torch.manual_seed(0)
     network = FilmToVolume(
         autoencoder=small_network.autoencoder,
-        unet=small_unet(4 * (1 + mean + film_latent)),
+        unet=small_unet(4 * (1 + mean + film_latent), covariates),
         film_encoder=small_network.denoiser.film_encoder,
         schedule=small_network.schedule,
         image_size=16,
         slices=6,
         sampling_steps=2,
-        mean_head=small_head() if mean else None,
+        mean_head=small_head(covariates_width=covariates) if mean else None,
         film_pyramid=small_pyramid() if pyramid else None,
         film_latent=film_latent,
     )

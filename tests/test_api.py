@@ -48,6 +48,21 @@ def films(phantom_oai):
     return found
 
 
+@pytest.fixture(scope="session")
+def told(tmp_path_factory):
+    """The same with covariates in denoiser and mean head."""
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / "configs" / "inference.json"), str(ROOT / "configs" / "smoke.json")])
+    parser["covariates"] = "mask"
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network_def")
+    for parameter in network.parameters():
+        if not parameter.abs().max():
+            torch.nn.init.normal_(parameter, std=0.1)
+    path = save_weights(network, tmp_path_factory.mktemp("told") / "model.pt", trained_on="synthetic-phantom; test")
+    return Synthesiser(ROOT, weights=path)
+
+
 def quick(synthesiser, film, **options):
     return synthesiser(film, slices=4, steps=1, **options)
 
@@ -132,6 +147,30 @@ def test_readings_change_the_volume_and_unknown_ones_are_refused(synthesiser, fi
         quick(synthesiser, films[0], readings={"XRKL": 5}, side="R")
 
 
+def test_covariates_change_samples_and_mean_of_weights_that_know_them(told, films):
+    given = {"age": 61, "sex": "F", "bmi": 27.5}
+    for mean in (False, True):
+        without, known, side = (
+            quick(told, films[0], side="R", mean=mean, covariates=covariates)
+            for covariates in (None, given, {"side": "R", "age": None})
+        )
+        assert known.record["covariates"] == given
+        assert without.record["covariates"] == {}
+        assert (without.volume - known.volume).abs().max() > 1e-3
+        assert torch.equal(without.volume.as_tensor(), side.volume.as_tensor()), "the film's side is always known"
+    with pytest.raises(ValueError, match=r"covariates say side L, the film's knee is R"):
+        quick(told, films[0], side="R", covariates={"side": "L"})
+
+
+def test_covariates_are_refused_by_weights_that_know_none_and_outside_their_limits(synthesiser, weights, films):
+    with pytest.raises(ValueError, match=r"covariates age, bmi: weights .* were trained without any"):
+        quick(synthesiser, films[0], side="R", covariates={"age": 61, "bmi": 30})
+    with pytest.raises(ValueError, match="`age` must be a number from 18 to 120"):
+        quick(synthesiser, films[0], side="R", covariates={"age": 6})
+    with pytest.raises(ValueError, match="trained without any"):
+        bundle.synthesise(films[0], side="R", covariates={"sex": "M"}, weights=weights, root=ROOT)
+
+
 @pytest.fixture(scope="session")
 def png(films, tmp_path_factory):
     """A film as a picture: no spacing, no mark of its origin."""
@@ -198,6 +237,9 @@ def bad_input(kind, films, png, weights, tmp_path):
         "unknown reading": ([*film, "--readings", "XRFOO=1"], "unknown reading"),
         "unknown grade": ([*film, "--readings", "XRKL=9"], "0 to 4"),
         "malformed reading": ([*film, "--readings", "XRKL"], "no such file"),
+        "malformed covariate": ([*film, "--covariates", "61"], "NAME=VALUE"),
+        "unknown covariate": ([*film, "--covariates", "height=170"], "unknown covariate `height`"),
+        "covariate of other weights": ([*film, "--covariates", "age=61", "sex=F"], "trained without any"),
     }[kind]
 
 
@@ -214,6 +256,9 @@ def bad_input(kind, films, png, weights, tmp_path):
         "unknown reading",
         "unknown grade",
         "malformed reading",
+        "malformed covariate",
+        "unknown covariate",
+        "covariate of other weights",
     ],
 )
 def test_bad_input_is_one_clear_line_and_leaves_nothing(kind, films, png, weights, tmp_path, monkeypatch, capsys):

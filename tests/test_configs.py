@@ -70,6 +70,30 @@ def test_overlays_lie_over_both(base, overlay):
     assert network.grid == Grid.of(image_size=config["image_size"], slices=config["slices"])
 
 
+def test_the_plan_of_slices_compares_noise_and_attention_at_equal_cost():
+    """Two switches in all four ways; a volume gives as many slices an epoch with windows as without."""
+    plan = json.loads((CONFIGS / "tables" / "slices.json").read_text())
+    found = {}
+    for row in plan["rows"]:
+        for base in STANDALONE:
+            config = parser(base, *row.get("overlays", []), *plan["sizes"])
+            network = config.get_parsed_content("network_def")
+            found[row["key"]] = (network.noise_correlation, network.denoiser.unet.mixers is not None)
+    assert found == {
+        "off": ("shared", False),
+        "noise": ("correlated", False),
+        "attention": ("shared", True),
+        "both": ("correlated", True),
+    }
+    assert plan["options"]["slices_per_volume"] == plan["options"]["windows_per_volume"] * read("volume")["window"]
+
+
+def test_edge_spread_joins_the_measures_of_an_evaluation():
+    config = parser("inference", "evaluate", "evaluate_edges")
+    assert set(config["method_metrics"]) == {*read("evaluate")["method_metrics"], "edge_spread"}
+    assert set(config["real_metrics"]) == {*read("evaluate")["real_metrics"], "edge_spread"}
+
+
 @pytest.mark.parametrize("base", STANDALONE)
 @pytest.mark.parametrize("sizes", [(), ("smoke",)])
 def test_volume_overlay_lets_slices_see_each_other_in_both(base, sizes):

@@ -24,6 +24,13 @@ def test_missing_is_zeros_and_the_mask_tells_it_from_the_mean(knee):
 @pytest.mark.parametrize("policy", ["zeros", "mask"])
 def test_the_width_is_the_vectors_length(policy):
     assert covariates.width(policy) == len(covariates.encode(None, policy=policy))
+    assert covariates.policy_of(covariates.width(policy)) == policy
+
+
+def test_lengths_that_no_policy_gives_are_refused():
+    assert covariates.policy_of(0) is None
+    with pytest.raises(ValueError, match="6 or 10, got 7"):
+        covariates.policy_of(7)
 
 
 @pytest.mark.parametrize(

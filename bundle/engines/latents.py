@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from bundle.engines.prepare_batch import SLICE, WITHHELD
+from bundle.engines.prepare_batch import SLICE, TOKENS, WITHHELD
 from bundle.engines.shared_rows import shared_rows
 from bundle.engines.slices import as_plain
 from bundle.keys import COVARIATES, FILM, MRI, READINGS
@@ -36,7 +36,7 @@ class LatentDataset(Dataset):
 
     Args:
         volumes: items with `image` (1, H, W), `mri` (1, H, W, S) in [-1, 1], `readings` (width,) and, for a denoiser
-            that is told them, `covariates` (width,).
+            that is told them, `covariates` (width,) and `tokens` (k, context_dim), beside the film's.
         network: a `FilmToVolume`; `prepare` sets its `scale_factor`.
         data: the datalist behind `volumes`, from which the cache's name is made.
         folder: where the cache is kept.
@@ -115,8 +115,7 @@ class LatentDataset(Dataset):
         }
         if self.with_slices:
             result[SLICE] = as_plain(item[MRI])[..., position].float()
-        if COVARIATES in item:
-            result[COVARIATES] = as_plain(item[COVARIATES]).float()
+        result |= {key: as_plain(item[key]).float() for key in (COVARIATES, TOKENS) if key in item}
         if self.condition_dropout:
             # the last draw, so that the others are those of a training without it
             result[WITHHELD] = torch.tensor(rng.random() < self.condition_dropout)

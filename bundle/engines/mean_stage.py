@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from bundle.engines.latents import LatentDataset
 from bundle.engines.prepare_batch import Prepared
 from bundle.engines.slices import as_plain
-from bundle.keys import FILM, MRI, READINGS
+from bundle.keys import COVARIATES, FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
 
 
@@ -78,6 +78,8 @@ class MeanDataset(Dataset):
             "depth": self._depths(moments),
             "latent": torch.from_numpy(scale * means_of(moments[knee])),
         }
+        if COVARIATES in item:
+            result[COVARIATES] = as_plain(item[COVARIATES]).float()
         if self.band_slices and self.epoch >= self.band_from:
             volume = as_plain(item[MRI]).float()
             positions = torch.from_numpy(rng.integers(volume.shape[-1], size=self.band_slices))
@@ -103,7 +105,12 @@ class MeanPrediction(nn.Module):
         self._whole = (network,)  # in a tuple, so that neither optimiser nor DDP sees the rest of the network
 
     def forward(
-        self, film: Tensor, readings: Tensor, depth: Tensor, positions: Tensor | None = None
+        self,
+        film: Tensor,
+        readings: Tensor,
+        depth: Tensor,
+        positions: Tensor | None = None,
+        covariates: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Mean latents, and decoded slices of the joint band where any are asked for.
 
@@ -112,11 +119,12 @@ class MeanPrediction(nn.Module):
             readings: (B, readings_width).
             depth: (B, S) in [0, 1].
             positions: (B, M), numbers of slices among the S.
+            covariates: (B, covariates_width), where the head was built for them.
 
         Returns:
             latents (B, S, C, h, w), and the band (B, M, 1, rows, W) or None.
         """
-        latents = self.mean_head(film, readings, depth)
+        latents = self.mean_head(film, readings, depth, covariates=covariates)
         if positions is None:
             return latents, None
         network = self._whole[0]
@@ -133,6 +141,8 @@ class PrepareMean(PrepareBatch):
         """Items of `MeanDataset`."""
         data = {key: value.to(device, non_blocking=non_blocking) for key, value in batchdata.items()}
         conditions = {"readings": data[READINGS], "depth": data["depth"]}
+        if COVARIATES in data:
+            conditions["covariates"] = data[COVARIATES]
         if "band" in data:
             conditions["positions"] = data["positions"]
         return data[FILM], (data["latent"], data.get("band")), (), conditions

@@ -14,6 +14,8 @@ from bundle.sampling import NoiseSchedule
 
 WITHHELD = "withheld"
 """Entry of a batch: true where film, readings and covariates are kept from the denoiser."""
+TOKENS = "tokens"
+"""Entry of a batch, and of an item that a preprocessing puts it in: further context tokens, (k, context_dim)."""
 MEAN = "mean"
 """Entry of a batch: what the mean head says of the slices."""
 SLICE = "slice"
@@ -46,7 +48,7 @@ class PrepareDenoising(PrepareBatch):
         clean, noise, time = data["latent"], data["noise"], data["time"]
         conditions = {key: data[key] for key in ("depth", "film_latent")}
         conditions |= {"time": time, "readings": data[READINGS], "film": data[FILM]}
-        conditions |= {key: data[key] for key in (COVARIATES, WITHHELD, MEAN) if key in data}
+        conditions |= {key: data[key] for key in (COVARIATES, TOKENS, WITHHELD, MEAN) if key in data}
         noisy = self.schedule.add_noise(clean, noise, time)
         target: Any = self.schedule.target(clean, noise, time)
         if SLICE in data:
@@ -63,7 +65,7 @@ class PrepareFilm(PrepareBatch):
         mri = batchdata.get(MRI)  # a file's name where only inference runs
         mri = mri.to(device, non_blocking=non_blocking) if isinstance(mri, Tensor) else None
         conditions = {}
-        for key in (READINGS, COVARIATES):
+        for key in (READINGS, COVARIATES, TOKENS):
             if key in batchdata:
                 conditions[key] = as_plain(torch.as_tensor(batchdata[key], dtype=torch.float32)).to(device)
         return film, mri, (), conditions

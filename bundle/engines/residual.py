@@ -15,7 +15,7 @@ from bundle.engines.latents import KNEE, LatentDataset
 from bundle.engines.prepare_batch import MEAN, Prepared
 from bundle.engines.shared_rows import shared_rows
 from bundle.engines.slices import as_plain
-from bundle.keys import FILM, READINGS
+from bundle.keys import COVARIATES, FILM, READINGS
 from bundle.networks import FilmToVolume
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class Residual:
     def prepare(self) -> None:
         """Ask the mean head about every training film, or find it asked; set the network's `residual_scale`."""
         network, latents = self.network, self.latents
-        name = latents.fingerprint(["with readings, without"], [network.autoencoder, network.mean_head])
+        said = ["with readings, without", *([COVARIATES] if network.covariates_width else [])]
+        name = latents.fingerprint(said, [network.autoencoder, network.mean_head])
         path = latents.folder / f"means-{name}.npy"
         self.coefficients = shared_rows(path, count=len(latents.volumes), make=self._coefficients)
         scale = self.residual_scale or 1 / self.deviation()
@@ -94,12 +95,16 @@ class Residual:
         return self.network.mean_head.at(rows.to(depth), depth)
 
     def _coefficients(self, knee: int) -> np.ndarray:
-        """The spline's coefficients without and with readings, (2, knots, C, h, w)."""
+        """The spline's coefficients without and with readings, covariates as they are, (2, knots, C, h, w)."""
         item, head = self.latents.volumes[knee], self.network.mean_head
         device = self.network.scale_factor.device
         film = as_plain(item[FILM]).float()[None].to(device)
         readings = torch.as_tensor(item[READINGS], dtype=torch.float32)[None].to(device)
-        both = [head.coefficients(film, said)[0].cpu().numpy() for said in (torch.zeros_like(readings), readings)]
+        known = as_plain(item[COVARIATES]).float()[None].to(device) if COVARIATES in item else None
+        both = [
+            head.coefficients(film, said, covariates=known)[0].cpu().numpy()
+            for said in (torch.zeros_like(readings), readings)
+        ]
         return np.stack(both)
 
 

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Transform
 from torch import nn
 
-from bundle.keys import FILM, READINGS
+from bundle.keys import COVARIATES, FILM, READINGS
 
 
 class AddPredictiond(Transform):
@@ -17,7 +17,7 @@ class AddPredictiond(Transform):
 
     Args:
         network: called as the model is, `network(film, readings=...)`, with film (1, 1, H, W) and, where the item
-            has them as a vector, readings (1, N).
+            has them as a vector, readings (1, N); covariates too, where it says a `covariates_width`.
         key: where its volume, (1, H, W, S), goes.
         film: key of the film, (1, H, W).
         options: what else the network is called with, such as `mean`.
@@ -37,11 +37,15 @@ class AddPredictiond(Transform):
             raise KeyError(f"`{self.film}` is not among the item's keys: {', '.join(map(str, data))}.")
         film, readings = data[self.film][None], data.get(READINGS)
         vector = readings[None].to(film.device) if isinstance(readings, torch.Tensor) else None
+        told = dict(self.options)
+        covariates = data.get(COVARIATES)
+        if isinstance(covariates, torch.Tensor) and getattr(self.network, "covariates_width", 0):
+            told["covariates"] = covariates[None].to(film.device)
         training = self.network.training
         self.network.eval()
         try:
             with torch.no_grad():
-                volume = self.network(film, readings=vector, **self.options)[0]
+                volume = self.network(film, readings=vector, **told)[0]
         finally:
             self.network.train(training)
         return {**data, self.key: volume}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
+
+from bundle.sampling import RunningMoments
 
 
 class VolumeInferer(Inferer):
@@ -16,7 +19,8 @@ class VolumeInferer(Inferer):
     Args:
         steps: sampling steps; None means the network's own.
         slices: how many slices; None means the grid's.
-        samples: how many samples; above 1 the result is their mean.
+        samples: how many samples; above 1 the result is their mean, added up as they come, so that memory holds one
+            sample and two sums however many there are.
         seed: of the noise.
         mean: give the mean head's volume instead of samples; the network must have one.
         keep_samples: give the samples as channels instead of their mean; `SplitSamplesd` takes them apart.
@@ -44,17 +48,31 @@ class VolumeInferer(Inferer):
         *args: object,
         readings: Tensor | None = None,
         covariates: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> Tensor:
         """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1], or (B, samples, H, W, S) if kept."""
-        drawn = list(self.draw(inputs, network, readings=readings, covariates=covariates))
-        return torch.cat(drawn, 1) if self.keep_samples else torch.stack(drawn).mean(0)
+        drawn = self.draw(inputs, network, readings=readings, covariates=covariates, tokens=tokens)
+        if self.keep_samples:
+            return torch.cat(list(drawn), 1)
+        moments = RunningMoments()
+        for sample in drawn:
+            moments.add(sample)
+        return moments.mean.to(sample.dtype)
 
     def draw(
-        self, inputs: Tensor, network: nn.Module, *, readings: Tensor | None = None, covariates: Tensor | None = None
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *,
+        readings: Tensor | None = None,
+        covariates: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Yield the samples, each (B, 1, H, W, S)."""
-        # Baselines are called as the model is, and know neither.
-        options = ({"mean": True} if self.mean else {}) | ({} if covariates is None else {"covariates": covariates})
+        # Baselines are called as the model is, and know none of these.
+        options: dict[str, Any] = {"mean": True} if self.mean else {}
+        told = {"covariates": covariates, "tokens": tokens}
+        options |= {name: value for name, value in told.items() if value is not None}
         film = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).float()
         for sample in range(self.samples):
             yield network(

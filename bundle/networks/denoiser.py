@@ -88,6 +88,7 @@ class Denoiser(nn.Module):
         features: Sequence[Tensor] | None = None,
         mean: Tensor | None = None,
         covariates: Tensor | None = None,
+        tokens: Tensor | None = None,
         withheld: Tensor | None = None,
     ) -> Tensor:
         """Predict what the schedule asks for, for N slices.
@@ -103,8 +104,11 @@ class Denoiser(nn.Module):
             features: of the film pyramid, where there is one.
             mean: (N, C, h, w), the mean head's latents, where the UNet was built for them.
             covariates: (N, covariates_width), where the UNet was built for them.
-            withheld: (N,), true for items whose film, mean, readings and covariates are to be unknown: zeros in their
-                place, for classifier-free guidance (Liu et al., "Zero-1-to-3", section 3.2, does so). Depth stays.
+            tokens: (N, k, context_dim), further context beside the film's, where the UNet was built with
+                `extra_tokens`.
+            withheld: (N,), true for items of which film, mean, readings, covariates and tokens are to be unknown:
+                zeros in their place, for classifier-free guidance (Liu et al., "Zero-1-to-3", section 3.2, does so).
+                Depth stays.
 
         Returns:
             (N, C, h, w).
@@ -127,6 +131,8 @@ class Denoiser(nn.Module):
             features = None if features is None else [image * images for image in features]
             readings = readings * known[:, None]
             covariates = None if covariates is None else covariates * known[:, None]
+        if tokens is not None:
+            context = torch.cat([context, tokens if withheld is None else tokens * known.view(-1, 1, 1)], dim=1)
         path_depth: Tensor | None = depth
         if self.slice_projection is not None:
             path_depth = None

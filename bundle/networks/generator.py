@@ -51,7 +51,8 @@ class FilmToVolume(DescribedNetwork):
             is a baseline.
 
     Raises:
-        ValueError: if a part is there that `film_conditioning` has no use for, or one is absent that it needs.
+        ValueError: if a part is there that `film_conditioning` has no use for, or one is absent that it needs, or
+            one part is told covariates and the other not.
     """
 
     scale_factor: Tensor
@@ -91,6 +92,11 @@ class FilmToVolume(DescribedNetwork):
             film_conditioning=film_conditioning,
         )
         self.mean_head = mean_head
+        if mean_head is not None and mean_head.covariates_width != self.covariates_width:
+            raise ValueError(
+                f"`covariates_width` must be the same in `unet` and `mean_head`, got {self.covariates_width} and "
+                f"{mean_head.covariates_width}; the id `covariates` of the configs sets both."
+            )
         self.schedule = schedule
         self.grid = Grid.of(image_size=image_size, slices=slices)
         unet.see_stacks(span_mm=(self.grid.slices - 1) * self.grid.slice_spacing_mm, slice_batch=slice_batch)
@@ -116,6 +122,7 @@ class FilmToVolume(DescribedNetwork):
         readings: Tensor | None = None,
         *,
         covariates: Tensor | None = None,
+        tokens: Tensor | None = None,
         slices: int | None = None,
         depths: Tensor | None = None,
         steps: int | None = None,
@@ -130,6 +137,7 @@ class FilmToVolume(DescribedNetwork):
             film: (B, 1, H, W) in [-1, 1], canonical right knees on the grid.
             readings: (B, readings_width); None means that nothing is known of any knee.
             covariates: (B, covariates_width), of `bundle.covariates.encode`, where the UNet was built for them.
+            tokens: (B, N, context_dim), context beside the film's token, where the UNet was built with `extra_tokens`.
             slices: how many, evenly over the window; None means the grid's.
             depths: instead of `slices`, the depths to synthesise, (S,) in [0, 1].
             steps: sampling steps; None means `sampling_steps`.
@@ -142,10 +150,11 @@ class FilmToVolume(DescribedNetwork):
             (B, 1, H, W, S) in [-1, 1].
 
         Raises:
-            ValueError: if the film's or the readings' shape is not the network's, or `mean` is asked of a network
-                without a mean head.
+            ValueError: if the film's, the readings' or the covariates' shape is not the network's, it was built
+                without covariates, or `mean` is asked of one without a mean head.
         """
         self.check_input(film, readings)
+        self.check_covariates(covariates, count=len(film))
         if mean:
             self.check_mean_head()
         if readings is None:
@@ -156,13 +165,14 @@ class FilmToVolume(DescribedNetwork):
         depths = depths.to(film.device, torch.float32)
         steps = steps or self.sampling_steps
         positions_mm = depths.cpu().double().numpy() * (self.grid.slices - 1) * self.grid.slice_spacing_mm
-        means = self.mean_latents(film, readings, depths) if self.mean_head is not None else None
+        means = None
+        if self.mean_head is not None:
+            means = self.mean_latents(film, readings, depths, covariates=covariates)
         if mean:
             return torch.stack([self._decode(knee, FittingBatches(self.decode_batch), progress) for knee in means])
-        if covariates is None and self.denoiser.unet.covariates_head is not None:
+        if covariates is None and self.covariates_width:
             # zeros are what training says of unknown covariates, under either policy
-            width = self.denoiser.unet.covariates_head[0].in_features
-            covariates = film.new_zeros(film.shape[0], width)
+            covariates = film.new_zeros(film.shape[0], self.covariates_width)
         film_latent = self.encode_film(film)
         context = self.denoiser.token(film)
         features = self.denoiser.film_pyramid(film) if self.denoiser.film_pyramid is not None else None
@@ -193,6 +203,7 @@ class FilmToVolume(DescribedNetwork):
                 "features": None if features is None else [level[knee].expand(count, -1, -1, -1) for level in features],
                 "mean": None if means is None else means[knee],
                 "covariates": None if covariates is None else covariates[knee].expand(count, -1),
+                "tokens": None if tokens is None else tokens[knee].expand(count, -1, -1),
             }
             predict = partial(self._predict, conditions, denoising)
             latent = self.schedule.sample(predict, noise, steps=steps, fresh=lambda step: draw(step + 1))
@@ -216,8 +227,15 @@ class FilmToVolume(DescribedNetwork):
             )
             return predict(latent[part], time[part])
 
-        # A stack that were split would be another volume; its UNet bounds its memory itself.
-        return work(slice(0, len(latent))) if stacked else batches(work, len(latent))
+        if not stacked:
+            return batches(work, len(latent))
+
+        def whole(size: int) -> Tensor:
+            self.denoiser.unet.slice_batch = size
+            return work(slice(0, len(latent)))
+
+        # a stack that were split would be another volume; its UNet batches what treats slices alone
+        return batches.within(whole, len(latent))
 
     def _decode(self, latent: Tensor, batches: FittingBatches, progress: Callable[[int], None] | None) -> Tensor:
         """Latents of a volume's slices, (S, C, h, w), to the volume, (1, H, W, S)."""
@@ -230,10 +248,33 @@ class FilmToVolume(DescribedNetwork):
 
         return batches(work, len(latent))[:, 0].permute(1, 2, 0)[None]
 
-    def mean_latents(self, film: Tensor, readings: Tensor, depths: Tensor) -> Tensor:
+    def mean_latents(
+        self, film: Tensor, readings: Tensor, depths: Tensor, *, covariates: Tensor | None = None
+    ) -> Tensor:
         """The mean head's latents of films (B, 1, H, W) at depths (B, S), or (S,) for all alike: (B, S, C, h, w)."""
         self.check_mean_head()
-        return self.mean_head.at(self.mean_head.coefficients(film, readings), depths)
+        return self.mean_head.at(self.mean_head.coefficients(film, readings, covariates=covariates), depths)
+
+    @property
+    def covariates_width(self) -> int:
+        """Length of the covariates' vector; 0 where the network was built without them."""
+        head = self.denoiser.unet.covariates_head
+        return 0 if head is None else head[0].in_features
+
+    def check_covariates(self, covariates: Tensor | None, *, count: int) -> None:
+        """Raise ValueError on covariates that are not (count, covariates_width)."""
+        if covariates is None:
+            return
+        if not self.covariates_width:
+            raise ValueError(
+                "`covariates` need a network that was built with `covariates_width`, and this one has none; train "
+                "with `--covariates zeros` or `mask`, or leave them out."
+            )
+        if tuple(covariates.shape) != (count, self.covariates_width):
+            raise ValueError(
+                f"`covariates` must have shape ({count}, {self.covariates_width}), got {tuple(covariates.shape)}; "
+                "`bundle.transforms.EncodeCovariatesd` makes the vector."
+            )
 
     def check_mean_head(self) -> None:
         """Raise ValueError where there is no mean head to ask."""

@@ -21,6 +21,8 @@ class MeanHead(nn.Module):
     Args:
         image_size: rows and columns of the film.
         readings_width: length of the readings' vector; a vector of zeros, what is unknown, changes nothing.
+        covariates_width: length of the covariates' vector, which modulates beside the readings and starts at changing
+            nothing; 0 for none.
         latent_channels: C of the latent.
         downsampling: of the autoencoder; a power of two.
         knots: coefficients over depth.
@@ -40,6 +42,7 @@ class MeanHead(nn.Module):
         *,
         image_size: int,
         readings_width: int,
+        covariates_width: int = 0,
         latent_channels: int = 4,
         downsampling: int = 4,
         knots: int = 24,
@@ -63,15 +66,22 @@ class MeanHead(nn.Module):
         told = channels[-1]
         # without biases, so that a vector of zeros modulates nothing
         self.told = nn.Sequential(nn.Linear(readings_width, told, bias=False), nn.SiLU())
+        self.covariates_width = covariates_width
+        self.told_covariates = None
+        if covariates_width:
+            self.told_covariates = nn.Sequential(nn.Linear(covariates_width, told, bias=False), nn.SiLU())
+        vectors = 2 if covariates_width else 1
         self.first = nn.Conv2d(1, channels[0], 3, padding=1)
         self.down = nn.ModuleList(
-            ModulatedBlock(before, here, told=told, groups=groups)
+            ModulatedBlock(before, here, told=told, vectors=vectors, groups=groups)
             for before, here in zip([channels[0], *channels[:-1]], channels, strict=True)
         )
-        self.middle = ModulatedBlock(channels[-1], channels[-1], told=told, groups=groups)
+        self.middle = ModulatedBlock(channels[-1], channels[-1], told=told, vectors=vectors, groups=groups)
         upwards = range(len(channels) - 2, halvings - 1, -1)
         self.up = nn.ModuleList(
-            ModulatedBlock(channels[level + 1] + channels[level], channels[level], told=told, groups=groups)
+            ModulatedBlock(
+                channels[level + 1] + channels[level], channels[level], told=told, vectors=vectors, groups=groups
+            )
             for level in upwards
         )
         self.norm = nn.GroupNorm(groups, top)
@@ -80,22 +90,31 @@ class MeanHead(nn.Module):
         nn.init.zeros_(self.last.bias)
         self.base = nn.Parameter(torch.zeros(knots, latent_channels, edge, edge))
 
-    def forward(self, film: Tensor, readings: Tensor, depth: Tensor) -> Tensor:
+    def forward(self, film: Tensor, readings: Tensor, depth: Tensor, *, covariates: Tensor | None = None) -> Tensor:
         """Mean latents at given depths.
 
         Args:
             film: (B, 1, H, W) in [-1, 1].
             readings: (B, readings_width); zeros where nothing is known.
             depth: (B, S) in [0, 1].
+            covariates: (B, covariates_width); None where nothing is known.
 
         Returns:
             (B, S, C, h, w), scaled latents.
-        """
-        return self.at(self.coefficients(film, readings), depth)
 
-    def coefficients(self, film: Tensor, readings: Tensor) -> Tensor:
-        """The spline's coefficients, (B, knots, C, h, w), of `forward`'s films and readings: once a volume."""
-        told = self.told(readings.to(film.dtype))
+        Raises:
+            ValueError: on covariates that the head was not built for.
+        """
+        return self.at(self.coefficients(film, readings, covariates=covariates), depth)
+
+    def coefficients(self, film: Tensor, readings: Tensor, *, covariates: Tensor | None = None) -> Tensor:
+        """The spline's coefficients, (B, knots, C, h, w), of what `forward` is told: once a volume."""
+        told = [self.told(readings.to(film.dtype))]
+        if self.told_covariates is not None:
+            known = film.new_zeros(len(film), self.covariates_width) if covariates is None else covariates
+            told.append(self.told_covariates(known.to(film.dtype)))
+        elif covariates is not None:
+            raise ValueError("`covariates` need a mean head that was built with `covariates_width`.")
         hidden, skips = self.first(film), []
         for level, block in enumerate(self.down):
             hidden = block(hidden if level == 0 else F.avg_pool2d(hidden, 2), told)
@@ -123,23 +142,31 @@ class ModulatedBlock(nn.Module):
     Args:
         inputs: channels in.
         outputs: channels out.
-        told: length of the vector of what is told.
+        told: length of a vector of what is told.
+        vectors: how many such vectors there are: the readings', and perhaps the covariates'.
         groups: of both norms; where `inputs` is no multiple of it, the first norm has one group.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, told: int, groups: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, told: int, groups: int, vectors: int = 1) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups if inputs % groups == 0 else 1, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = nn.GroupNorm(groups, outputs)
         self.modulation = nn.Linear(told, 2 * outputs, bias=False)
         nn.init.zeros_(self.modulation.weight)
+        # a layer of its own, so that a head with covariates takes the weights of one without
+        self.more = nn.ModuleList(nn.Linear(told, 2 * outputs, bias=False) for _ in range(vectors - 1))
+        for layer in self.more:
+            nn.init.zeros_(layer.weight)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """(B, inputs, h, w) and (B, told) to (B, outputs, h, w)."""
+    def forward(self, x: Tensor, told: Sequence[Tensor]) -> Tensor:
+        """(B, inputs, h, w) and vectors (B, told) to (B, outputs, h, w)."""
         hidden = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        scale, shift = self.modulation(told)[:, :, None, None].chunk(2, dim=1)
+        modulation = self.modulation(told[0])
+        for layer, vector in zip(self.more, told[1:], strict=True):
+            modulation = modulation + layer(vector)
+        scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
         hidden = self.conv2(F.silu(hidden * (1 + scale) + shift))
         return self.skip(x) + hidden

@@ -2,6 +2,7 @@
 
 from bundle.sampling.batches import FittingBatches
 from bundle.sampling.guidance import guided
+from bundle.sampling.running_moments import RunningMoments
 from bundle.sampling.schedules import DiffusionSchedule, FlowSchedule, NoiseSchedule, seeded_noise
 from bundle.sampling.slice_noise import slice_noise
 
@@ -10,6 +11,7 @@ __all__ = [
     "FittingBatches",
     "FlowSchedule",
     "NoiseSchedule",
+    "RunningMoments",
     "guided",
     "seeded_noise",
     "slice_noise",

@@ -47,6 +47,18 @@ class FittingBatches:
                 start = part.stop
         return torch.cat(results)
 
+    def within(self, work: Callable[[int], Tensor], count: int) -> Tensor:
+        """Result of work on all `count` items that takes them in batches itself, called with their size.
+
+        Raises:
+            RuntimeError: if not even one item at a time fits memory.
+        """
+        while True:
+            size = min(self.size, count)
+            result = self._try(lambda part: work(part.stop), slice(0, size))
+            if result is not None:
+                return result
+
     def _try(self, work: Work, part: slice) -> Tensor | None:
         """The part's result; or None where memory ran out, and `size` is halved."""
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 import zipfile
+from _compat_pickle import IMPORT_MAPPING
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,15 +31,19 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-INERT_PACKAGES = {"omegaconf", "pytorch_lightning", "lightning", "lightning_fabric", "numpy", "torch", "ldm", "taming"}
-"""Whose classes a training may leave in a checkpoint; they are read as placeholders, never imported."""
 INERT_NAMES = {
     *(f"builtins.{name}" for name in ("bool", "bytes", "complex", "dict", "float", "frozenset", "int", "list")),
     *(f"builtins.{name}" for name in ("object", "set", "slice", "str", "tuple", "NoneType")),
-    *("collections.defaultdict", "collections.deque", "typing.Any", "typing.Union", "argparse.Namespace"),
+    *("collections.Counter", "collections.defaultdict", "collections.deque", "typing.Any", "typing.Union"),
+    *("argparse.Namespace", "types.SimpleNamespace", "datetime.datetime", "datetime.timedelta", "uuid.UUID"),
     *("pathlib.PosixPath", "pathlib.PurePosixPath", "_codecs.encode", "copyreg._reconstructor"),
 }
-"""The same of the standard library; whatever else a file names, such as `os.system`, has it refused."""
+"""What a training may leave of the standard library; any other name of it, such as `os.system`, is an attack.
+
+Classes of other packages (omegaconf, Lightning, a researcher's own) are read as placeholders and never imported.
+"""
+INERT_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "torch._utils", "torch._tensor"}
+"""Whose functions put arrays and tensors together, read as placeholders, too."""
 
 
 class Placeholder:
@@ -108,7 +114,8 @@ class _Unpickler(pickle.Unpickler):
             return _KNOWN[module, name]
         if module in ("torch", "torch.storage") and name in DTYPES:
             return DTYPES[name]
-        if module.partition(".")[0] in INERT_PACKAGES or f"{module}.{name}" in INERT_NAMES:
+        module = IMPORT_MAPPING.get(module, module)  # torch.save writes Python 2's names of modules
+        if _inert(module, name):
             return Placeholder
         raise pickle.UnpicklingError(f"it names `{module}.{name}`, which has no business in a checkpoint")
 
@@ -116,6 +123,14 @@ class _Unpickler(pickle.Unpickler):
         if not isinstance(pid, tuple) or len(pid) < 3 or pid[0] != "storage" or not isinstance(pid[1], torch.dtype):
             raise pickle.UnpicklingError("a storage of an unknown kind")
         return _Storage(pid[1], str(pid[2]))
+
+
+def _inert(module: str, name: str) -> bool:
+    """Whether a training leaves such a name in a checkpoint: a class, a dtype, or what arrays are put together by."""
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return f"{module}.{name}" in INERT_NAMES
+    kind = name.rpartition(".")[2][:1].isupper() or isinstance(getattr(torch, name, None), torch.dtype | type)
+    return kind or module in INERT_MODULES
 
 
 class Checkpoint(Mapping[str, Tensor]):

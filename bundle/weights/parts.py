@@ -96,7 +96,8 @@ def fill(
         prefix: of the foreign names in the file.
 
     Raises:
-        ValueError: naming the first key without a place or of another shape, or the first place without a key.
+        ValueError: naming the first key without a place, of another shape or not finite, or the first place without
+            a key.
     """
     try:
         with torch.device("meta"):
@@ -114,6 +115,8 @@ def fill(
         if tensor.shape != wanted[name]:
             theirs, ours = tuple(tensor.shape), tuple(wanted[name])
             raise ValueError(f"{path}: `{prefix}{foreign}` has shape {theirs}, the {kind}'s `{name}` needs {ours}.")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: `{prefix}{foreign}` holds numbers that are not finite; the file is damaged.")
         state[name] = tensor.float().contiguous()
     for name in wanted:
         if name not in state:

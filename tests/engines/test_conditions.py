@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mean_network import network_like, set_zero_layers
 from monai.bundle import ConfigParser
 from torch.utils.data import default_collate
 
@@ -12,6 +13,8 @@ from bundle import covariates
 from bundle.engines import PrepareDenoising, PrepareFilm
 from bundle.inferers import VolumeInferer
 from bundle.keys import COVARIATES, FILM, READINGS
+from bundle.networks.extra_tokens import ExtraTokenAttention
+from bundle.networks.one_token import replace_cross_attention
 from bundle.transforms import EncodeCovariatesd
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -107,3 +110,43 @@ def test_what_training_withholds_is_the_unconditional_branch_of_guidance(knees, 
         small_network.guidance_scale = 0.0
         first, second = (small_network(knee[FILM][None], knee[READINGS][None]) for knee in knees[:2])
     assert torch.equal(first, second)
+
+
+def test_further_tokens_reach_the_denoiser_in_training_and_the_volume_in_inference(knees, small_network, latents):
+    replace_cross_attention(small_network.denoiser.unet, ExtraTokenAttention)
+    small_network.denoiser.unet.extra_tokens = True
+    set_zero_layers(small_network.denoiser)
+    generator = torch.Generator().manual_seed(0)
+    knees = [knee | {"tokens": torch.randn(2, 16, generator=generator)} for knee in knees]
+    dataset = latents(knees, small_network, condition_dropout=0.5)
+    batch = default_collate([dataset[n] for n in range(12)])
+    noisy, _, _, conditions = PrepareDenoising(small_network.schedule)(batch)
+    withheld = conditions["withheld"]
+    assert 0 < withheld.sum() < 12
+    with torch.no_grad():
+        prediction = small_network.denoiser(noisy, **conditions)
+        other = small_network.denoiser(noisy, **conditions | {"tokens": conditions["tokens"] + 1})
+        changed = (prediction - other).abs().flatten(1).amax(1) > 1e-4
+        assert torch.equal(changed, ~withheld)
+        film, _, _, given = PrepareFilm()(default_collate(knees[:1]))
+        told, untold = VolumeInferer()(film, small_network, **given), VolumeInferer()(film, small_network)
+    assert given["tokens"].shape == (1, 2, 16)
+    assert not torch.allclose(told, untold)
+
+
+def test_guidance_leaves_the_mean_and_works_on_what_it_leaves_over(small_network):
+    """At scale 0 the residual is the unconditional branch's, the same for every film; at 2 it is twice as far."""
+    network = network_like(small_network, mean=True)
+    set_zero_layers(network.mean_head)
+    films, readings = torch.rand(2, 1, 16, 16), torch.eye(66)[:2]
+    means = network.mean_latents(films, readings, torch.linspace(0, 1, 6))
+    residuals = {}
+    for scale in (0.0, 1.0, 2.0):
+        network.guidance_scale, found = scale, []
+        network._decode = lambda latent, *_, found=found: found.append(latent) or torch.zeros(1, 16, 16, 6)
+        with torch.no_grad():
+            network(films, readings, steps=1)
+        residuals[scale] = torch.stack(found) - means
+    torch.testing.assert_close(residuals[0.0][0], residuals[0.0][1], atol=1e-5, rtol=0)
+    assert not torch.allclose(residuals[1.0][0], residuals[1.0][1], atol=1e-3)
+    torch.testing.assert_close(residuals[2.0], 2 * residuals[1.0] - residuals[0.0], atol=1e-4, rtol=0)

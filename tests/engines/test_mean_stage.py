@@ -25,7 +25,7 @@ from bundle.engines import (
     stack_windows,
 )
 from bundle.engines.mean_stage import joint_band
-from bundle.keys import FILM, MRI, READINGS
+from bundle.keys import COVARIATES, FILM, MRI, READINGS
 
 
 @pytest.fixture
@@ -243,3 +243,22 @@ def test_a_stage_that_is_left_out_keeps_what_it_learned(knees, network, tmp_path
         average.settle()
         for name, value in network.mean_head.state_dict().items():
             assert torch.equal(value, (expected if found else start)[name if found else f"mean_head.{name}"]), name
+
+
+def test_covariates_reach_the_head_in_its_stage_and_in_the_residuals(knees, small_network, tmp_path):
+    """Two knees of one film and no readings differ in the mean stage and in the denoiser's targets by covariates."""
+    network = network_like(small_network, mean=True, covariates=6)
+    set_zero_layers(network.mean_head)
+    known = [torch.rand(6, generator=torch.Generator().manual_seed(knee)) for knee in range(2)]
+    knees = [knees[0] | {READINGS: torch.zeros(66), COVARIATES: vector} for vector in known]
+    dataset = MeanDataset(latents_of(knees, network, tmp_path))
+    film, _, _, conditions = PrepareMean()(next(iter(DataLoader(dataset, batch_size=2))))
+    assert torch.equal(conditions["covariates"], torch.stack(known))
+    means, _ = MeanPrediction(network)(film, **conditions)
+    assert not torch.allclose(means[0], means[1], atol=1e-3)
+    latents = latents_of(knees, network, tmp_path)
+    latents.prepare()
+    residual = Residual(network, latents)
+    residual.prepare()
+    told = residual.means(torch.tensor([0, 1]), torch.tensor([True, True]), conditions["depth"])
+    torch.testing.assert_close(told, means, atol=1e-5, rtol=0)

@@ -51,6 +51,9 @@ def test_samples_are_kept_as_channels_and_taken_apart():
     item = SplitSamplesd()({"pred": kept[1], "side": "R"})
     assert item["pred_samples"].shape == (3, 1, 3, 4, 2)
     torch.testing.assert_close(item["pred"], VolumeInferer(samples=3)(films, network)[1])
+    running = VolumeInferer(samples=3)(films, network)
+    assert running.dtype == films.dtype
+    torch.testing.assert_close(running, kept.mean(1, keepdim=True), atol=1e-6, rtol=0)
     assert torch.equal(item["pred_sample"], VolumeInferer()(films, network)[1])
     assert "pred_sample" not in SplitSamplesd(sample=None)({"pred": kept[1]})
     with pytest.raises(ValueError, match="keep_samples"):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from mean_network import network_like, set_zero_layers, small_head
+from mean_network import network_like, set_zero_layers, small_head, small_unet
 from scipy.interpolate import BSpline
 
-from bundle.networks import MeanHead
+from bundle.networks import FilmToVolume, MeanHead
 from bundle.networks.spline import fit_spline, spline_basis
-from bundle.weights import load_weights, save_weights
+from bundle.weights import load_start, load_weights, save_weights
 
 
 @pytest.mark.parametrize("knots", [4, 7, 24])
@@ -198,3 +198,64 @@ def test_withheld_conditions_hide_the_mean(small_network):
     assert not torch.allclose(first[1], second[1])
     with pytest.raises(ValueError, match="`mean` must be given"):
         network.denoiser(noisy, time, **conditions)
+
+
+def test_covariates_modulate_begin_at_nothing_and_unknown_ones_say_nothing():
+    torch.manual_seed(0)
+    head, (film, readings) = small_head(covariates_width=6), inputs()
+    depth, known = torch.tensor([[0.3], [0.9]]), torch.rand(2, 6)
+    for parameter in (head.last.weight, *(block.modulation.weight for block in head.down)):
+        torch.nn.init.normal_(parameter, std=0.1)
+    unknown = head(film, readings, depth)
+    assert torch.equal(head(film, readings, depth, covariates=known), unknown), "a new head is the one without"
+    set_zero_layers(head)
+    told = head(film, readings, depth, covariates=known)
+    assert not torch.allclose(told, head(film, readings, depth, covariates=known.flip(0)), atol=1e-3)
+    assert torch.equal(head(film, readings, depth), head(film, readings, depth, covariates=torch.zeros(2, 6)))
+    told.square().sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in head.parameters())
+    with pytest.raises(ValueError, match="`covariates_width`"):
+        small_head()(film, readings, depth, covariates=known)
+
+
+def test_a_network_with_covariates_takes_the_weights_of_one_without(small_network, tmp_path):
+    """Everything that it has more begins at zero: the same mean and the same sample, whatever it is told."""
+    plain = network_like(small_network, mean=True)
+    set_zero_layers(plain.mean_head)
+    path = save_weights(plain, tmp_path / "model.pt", trained_on="test")
+    told = network_like(small_network, mean=True, covariates=6)
+    for layer in (module for block in [*told.mean_head.down, *told.mean_head.up] for module in block.more):
+        torch.nn.init.zeros_(layer.weight)
+    load_start(told, path)
+    torch.nn.init.zeros_(told.denoiser.unet.covariates_head[2].weight)
+    torch.nn.init.zeros_(told.denoiser.unet.covariates_head[2].bias)
+    load_weights(plain, path)
+    film, readings = inputs()
+    known = torch.rand(2, 6)
+    with torch.no_grad():
+        assert torch.equal(told(film, readings, covariates=known), plain(film, readings))
+        set_zero_layers(told.mean_head)
+        set_zero_layers(told.denoiser)
+        for mean in (True, False):
+            one, other = (told(film, readings, covariates=value, mean=mean) for value in (known, known.flip(0)))
+            assert not torch.allclose(one, other, atol=1e-3)
+            nothing = told(film, readings, covariates=0 * known, mean=mean)
+            assert torch.equal(told(film, readings, mean=mean), nothing)
+
+
+def test_covariates_that_do_not_fit_are_refused(small_network):
+    film, readings = inputs()
+    with pytest.raises(ValueError, match=r"--covariates zeros"):
+        network_like(small_network, mean=True)(film, readings, covariates=torch.zeros(2, 6), mean=True)
+    with pytest.raises(ValueError, match=r"`covariates` must have shape \(2, 6\), got \(2, 10\)"):
+        network_like(small_network, mean=True, covariates=6)(film, readings, covariates=torch.zeros(2, 10))
+    with pytest.raises(ValueError, match="the same in `unet` and `mean_head`"):
+        FilmToVolume(
+            autoencoder=small_network.autoencoder,
+            unet=small_unet(12, covariates=6),
+            film_encoder=small_network.denoiser.film_encoder,
+            schedule=small_network.schedule,
+            image_size=16,
+            slices=6,
+            mean_head=small_head(),
+        )

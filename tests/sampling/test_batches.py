@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from mean_network import set_zero_layers, small_unet
 
+from bundle.networks import FilmToVolume
 from bundle.sampling import DiffusionSchedule, FittingBatches, FlowSchedule
 from bundle.sampling.batches import out_of_memory
 
@@ -84,6 +86,39 @@ def test_a_volume_does_not_depend_on_the_size_that_fits(small_network, monkeypat
     torch.testing.assert_close(small_network(film, seed=5), whole, atol=1e-5, rtol=0)
     assert sizes[:3] == [6, 6, 3]
     assert set(sizes[3:]) == {2}, "the second knee begins with the size that the first one found"
+
+
+def test_slices_that_see_each_other_go_on_with_smaller_batches_between(small_network, monkeypatch):
+    """The stack stays whole; the blocks that treat slices alone take fewer at once, and the volume is the same."""
+    torch.manual_seed(0)
+    network = FilmToVolume(
+        autoencoder=small_network.autoencoder,
+        unet=small_unet(8, depth_mixing={"num_head_channels": 16}),
+        film_encoder=small_network.denoiser.film_encoder,
+        schedule=small_network.schedule,
+        image_size=16,
+        slices=6,
+        sampling_steps=2,
+    ).eval()
+    set_zero_layers(network.denoiser)
+    film = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16)
+    with torch.no_grad():
+        whole = network(film, seed=5)
+        sizes, middle = [], network.denoiser.unet.middle_block
+        plain = middle.forward
+
+        def forward(hidden_states, **others):
+            sizes.append(len(hidden_states))
+            if len(hidden_states) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return plain(hidden_states=hidden_states, **others)
+
+        monkeypatch.setattr(middle, "forward", forward)
+        torch.testing.assert_close(network(film, seed=5), whole, atol=1e-4, rtol=0)
+        assert sizes == [6, 3, 2, 2, 2, 2, 2, 2]
+        plain = lambda **_: (_ for _ in ()).throw(MemoryError)  # noqa: E731
+        with pytest.raises(RuntimeError, match="one item at a time"):
+            network(film, seed=5)
 
 
 GUIDED = {

@@ -1,15 +1,19 @@
 """What an import refuses: hostile, damaged, renamed and wrong files, none of which leaves anything behind."""
 
 import io
+import os
 import pickle
 import runpy
 import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import fabricate_ldm as ldm
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +55,11 @@ HOSTILE = {
     "touch": lambda marker: Trap(Path.touch, Path(marker)),
     "getattr": through_getattr,
     "process": lambda marker: Trap(subprocess.call, ["touch", str(marker)]),
+    "system": lambda marker: Trap(os.system, f"touch {marker}"),
+    "class": lambda marker: Trap(subprocess.Popen, ["touch", str(marker)]),
+    "import": lambda marker: Trap(__import__, "antigravity"),
+    "load": lambda marker: Trap(torch.load, str(marker)),
+    "hub": lambda marker: Trap(torch.hub.load, str(marker), "model"),
 }
 
 
@@ -83,13 +92,14 @@ class Extra:
         self.content = {"lr": 1.0}
 
 
-def test_a_trainings_extras_are_read_past_without_importing_their_classes(tmp_path, state, monkeypatch):
-    """Lightning stores omegaconf objects and optimiser states; neither library is needed nor imported."""
-    module = type(sys)("omegaconf.dictconfig")
-    Extra.__module__, Extra.__qualname__ = "omegaconf.dictconfig", "Extra"
+@pytest.mark.parametrize("package", ["omegaconf", "a_laboratory"])
+def test_a_trainings_extras_are_read_past_without_importing_their_classes(tmp_path, state, monkeypatch, package):
+    """Lightning stores omegaconf objects, callbacks by their class and optimiser states; no library is imported."""
+    module = type(sys)(f"{package}.inner")
+    Extra.__module__, Extra.__qualname__ = f"{package}.inner", "Extra"
     module.Extra = Extra
-    monkeypatch.setitem(sys.modules, "omegaconf", type(sys)("omegaconf"))
-    monkeypatch.setitem(sys.modules, "omegaconf.dictconfig", module)
+    monkeypatch.setitem(sys.modules, package, type(sys)(package))
+    monkeypatch.setitem(sys.modules, f"{package}.inner", module)
     optimiser = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-4}]}
     content = {
         "epoch": 1,
@@ -97,12 +107,13 @@ def test_a_trainings_extras_are_read_past_without_importing_their_classes(tmp_pa
         "optimizer_states": [optimiser],
         "state_dict": OrderedDict(state),
     }
-    content["callbacks"] = {"ModelCheckpoint": {"best": torch.tensor(1.0)}}
+    content["callbacks"] = {Extra: {"best": torch.tensor(1.0), "when": datetime(2023, 3, 20), "path": Path("last")}}
+    content["extras"] = [np.int64(3), np.arange(3.0), torch.float16, torch.device("cpu"), {1, 2}, SimpleNamespace(a=1)]
     torch.save(content, tmp_path / "c.ckpt")
     monkeypatch.undo()
     checkpoint = Checkpoint(tmp_path / "c.ckpt")
     assert set(checkpoint) == set(state)
-    assert "omegaconf" not in sys.modules
+    assert package not in sys.modules
     name = "model.diffusion_model.out.2.weight"
     assert torch.equal(checkpoint[name], state[name])
 
@@ -117,6 +128,7 @@ def test_a_trainings_extras_are_read_past_without_importing_their_classes(tmp_pa
             "`first_stage_model.extra` has no place in the autoencoder",
         ),
         (lambda s: s.update({"surprise": torch.zeros(1)}), "`surprise` is not a key"),
+        (lambda s: s.update({"cc_projection.bias": torch.full((24,), torch.nan)}), "`cc_projection.bias` .*not finite"),
         (lambda s: s.pop("first_stage_model.decoder.mid.attn_1.q.bias"), r"fills `decoder.blocks.2.attn.to_q.bias`"),
         (
             lambda s: s.update({"first_stage_model.encoder.norm_out.weight": torch.zeros(5)}),
