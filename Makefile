@@ -54,6 +54,13 @@ tables: env  ## Every row, tuned alike, three seeds, learning curve: days on 2 c
 	$(python) scripts/tables.py configs/tables/full.json --out runs/tables --results docs/results/tables \
 		$(if $(MINUTES),--minutes $(MINUTES))
 
+label: $(if $(STUDIES),,data)  ## MONAI Label's server on 127.0.0.1, for 3D Slicer or OHIF (STUDIES=... PORT=...)
+	@sh requirements/install.sh label
+	.venv-label/bin/python scripts/serve_label.py $(if $(STUDIES),--studies "$(STUDIES)") $(if $(PORT),--port $(PORT))
+
+zoo: env  ## A clean export of HEAD for the model zoo in dist/, checked
+	$(python) scripts/export_zoo.py --out dist
+
 ##@ Develop
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
 	$(python) -m pytest -m "not slow and not gpu"
@@ -71,6 +78,7 @@ lock: env-dev  ## Lock again after a change of requirements/*.in (make lock UPGR
 	$(python) -m uv pip compile $(lock_options) requirements/run.in --output-file requirements/run.txt
 	$(python) -m uv pip compile $(lock_options) requirements/dev.in --constraints requirements/run.txt \
 		--output-file requirements/dev.txt
+	$(python) -m uv pip compile $(lock_options) requirements/label.in --output-file requirements/label.txt
 lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
 
 clean:  ## Remove environment, phantom data and caches; runs/ and models/ stay
@@ -96,4 +104,4 @@ eval/schema.json: tests/data/meta_schema_20240725.json
 	@mkdir -p eval
 	@cp tests/data/meta_schema_20240725.json eval/schema.json
 
-.PHONY: demo data weights knee-finder tables-smoke tables test test-real lint lock clean help env env-dev
+.PHONY: demo label zoo data weights knee-finder tables-smoke tables test test-real lint lock clean help env env-dev
