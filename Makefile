@@ -68,12 +68,18 @@ tables: env  ## Every row, tuned alike, three seeds, learning curve: days on 2 c
 		$(if $(MINUTES),--minutes $(MINUTES))
 
 DIR := runs/compact
-PORT := 5000
 mlflow: env  ## Look at what --tracking mlflow recorded: DIR=runs/compact, PORT=5000; on this machine alone
 	@[ -f "$(DIR)/mlruns.db" ] || { echo "$(DIR) has no mlruns.db; train or evaluate with --tracking mlflow, or name DIR=..." >&2; exit 1; }
-	@echo "Open http://127.0.0.1:$(PORT) (stop with Ctrl-C)."
+	@echo "Open http://127.0.0.1:$(or $(PORT),5000) (stop with Ctrl-C)."
 	@MLFLOW_DISABLE_TELEMETRY=true $(python) -m mlflow ui --backend-store-uri "sqlite:///$(DIR)/mlruns.db" \
-		--default-artifact-root "$(DIR)/mlruns" --host 127.0.0.1 --port $(PORT) --workers 1
+		--default-artifact-root "$(DIR)/mlruns" --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1
+
+label: $(if $(STUDIES),,data)  ## MONAI Label's server on 127.0.0.1, for 3D Slicer or OHIF (STUDIES=... PORT=...)
+	@sh requirements/install.sh label
+	.venv-label/bin/python scripts/serve_label.py $(if $(STUDIES),--studies "$(STUDIES)") $(if $(PORT),--port $(PORT))
+
+zoo: env  ## A clean export of HEAD for the model zoo in dist/, checked
+	$(python) scripts/export_zoo.py --out dist
 
 ##@ Develop
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
@@ -93,6 +99,7 @@ lock: env-dev  ## Lock again after a change of requirements/*.in (make lock UPGR
 	$(python) -m uv pip compile $(lock_options) requirements/dev.in --constraints requirements/run.txt \
 		--output-file requirements/dev.txt
 	$(python) -m uv pip compile $(lock_options) requirements/audit.in --output-file requirements/audit.txt
+	$(python) -m uv pip compile $(lock_options) requirements/label.in --output-file requirements/label.txt
 lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
 
 # What looks at the lock has an environment of its own, locked and hashed like the others.
@@ -136,4 +143,4 @@ eval/schema.json: tests/data/meta_schema_20240725.json
 	@mkdir -p eval
 	@cp tests/data/meta_schema_20240725.json eval/schema.json
 
-.PHONY: demo data weights knee-finder mlflow sbom licences tables-smoke tables test test-real lint lock clean help env env-dev
+.PHONY: demo data weights knee-finder mlflow label zoo sbom licences tables-smoke tables test test-real lint lock clean help env env-dev

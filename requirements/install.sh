@@ -11,7 +11,7 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 lock=${1:-}
 case $lock in
 run | dev) venv=.venv size="3.4 GB to download and 6.3 GB" ;;
-label) venv=.venv-label size="3.4 GB to download and 6.4 GB" ;;
+label) venv=.venv-label size="4 GB to download and 7.8 GB" ;;
 *) echo "usage: sh requirements/install.sh run|dev|label" >&2; exit 2 ;;
 esac
 python=$venv/bin/python

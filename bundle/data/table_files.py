@@ -101,7 +101,7 @@ def _sas_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tupl
     try:
         _, meta = read(str(path), metadataonly=True)
         names = _names(meta.column_names, path)
-        kept = {old: name for old, name in zip(meta.column_names, names, strict=True)}
+        kept = dict(zip(meta.column_names, names, strict=True))
         kept = {old: name for old, name in kept.items() if name == "ID" or wanted is None or wanted(name)}
         columns, _ = read(str(path), usecols=list(kept), output_format="dict")
     except ValueError:

@@ -109,9 +109,11 @@ class LatentDataset(Dataset):
             "depth": torch.tensor(self.network.grid.depths(len(slices))[position], dtype=torch.float32),
             READINGS: readings,
             "film_latent": torch.from_numpy(np.array(self.film_latents[knee])),
-            FILM: as_plain(item[FILM]).float()
-            if self.embeddings is None
-            else torch.from_numpy(np.array(self.embeddings[knee])),
+            FILM: (
+                as_plain(item[FILM]).float()
+                if self.embeddings is None
+                else torch.from_numpy(np.array(self.embeddings[knee]))
+            ),
         }
         if self.with_slices:
             result[SLICE] = as_plain(item[MRI])[..., position].float()

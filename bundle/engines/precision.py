@@ -30,9 +30,7 @@ class PrecisionInferer(SimpleInferer):
             raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
         self.dtype = PRECISIONS[precision]
 
-    def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any
-    ) -> Any:
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """The network's output, a tensor or a tuple of tensors, of which some may be None."""
         if self.dtype == torch.float32:
             return network(inputs, *args, **kwargs)

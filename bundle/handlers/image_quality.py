@@ -210,9 +210,11 @@ class PSNRHandler(ImageQualityHandler):
             convention={
                 "measure": "10 log10(data_range^2 / mean squared error), dB",
                 "data_range": data_range,
-                "reduction": f"{MEAN_OVER_SLICES}, identical slices left out"
-                if per == "slice"
-                else "squared error of the whole volume",
+                "reduction": (
+                    f"{MEAN_OVER_SLICES}, identical slices left out"
+                    if per == "slice"
+                    else "squared error of the whole volume"
+                ),
             },
             output_transform=output_transform,
             save_details=save_details,

@@ -203,9 +203,9 @@ def _fault_list(recipe: Recipe, people: list[Person]) -> dict[str, object]:
             for person in people
             for fault in [recipe.fault(person.index)]
         },
-        "tables": {}
-        if recipe.packaging == "nda"
-        else {OTHER_CASE: "Names of the file and its columns are in another case."},
+        "tables": (
+            {} if recipe.packaging == "nda" else {OTHER_CASE: "Names of the file and its columns are in another case."}
+        ),
     }
 
 

@@ -86,12 +86,14 @@ def write_truth(
             "mri": {name: _rounded(to_ras(point, side)) for name, point in landmarks(posed["mri"]).items()},
             "film": {name: _rounded(to_ras(point, side)) for name, point in landmarks(posed["film"]).items()},
         },
-        "film_pixels": {
-            name: _rounded(film_pixels(person, point, side, spacing_mm=film_spacing_mm, clutter=clutter))
-            for name, point in landmarks(posed["film"]).items()
-        }
-        if shown
-        else {},
+        "film_pixels": (
+            {
+                name: _rounded(film_pixels(person, point, side, spacing_mm=film_spacing_mm, clutter=clutter))
+                for name, point in landmarks(posed["film"]).items()
+            }
+            if shown
+            else {}
+        ),
         "clutter": asdict(clutter) if clutter else None,
         "pose": {"film": asdict(knee.film_pose), "mri": asdict(knee.mri_pose)},
     }

@@ -82,10 +82,12 @@ def knee_pictures(
         real=_volume_row(real, spacing_mm),
         volumes={method: _volume_row(volume, spacing_mm) for method, volume in volumes.items()},
         differences={method: _difference_row(volume, real, spacing_mm) for method, volume in volumes.items()},
-        viewer=""
-        if viewed is None
-        else volume_viewer(
-            {"Real MRI": real} | {name: volumes[method] for method, name in viewed.items()}, spacing_mm=spacing_mm
+        viewer=(
+            ""
+            if viewed is None
+            else volume_viewer(
+                {"Real MRI": real} | {name: volumes[method] for method, name in viewed.items()}, spacing_mm=spacing_mm
+            )
         ),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from bundle.keys import PARTICIPANT, READINGS, SIDE
+from bundle.keys import PARTICIPANT, READINGS, SIDE, SPACING
 from bundle.transforms.array import (
     CanonicalSide,
     EncodeReadings,
@@ -30,6 +30,8 @@ class LoadFilmd(MapTransform):
         keys: entries with paths.
         spacing_mm: see `LoadFilm`.
         side_key: entry for the side.
+        spacing_key: entry that, where the data has it, stands in for `spacing_mm`: a number, or text that is one, as
+            a request to MONAI Label gives it.
         max_pixels: see `LoadFilm`.
         allow_missing_keys: pass over entries that are absent.
     """
@@ -41,18 +43,33 @@ class LoadFilmd(MapTransform):
         side_key: str = SIDE,
         max_pixels: int = MAX_PIXELS,
         allow_missing_keys: bool = False,
+        spacing_key: str = SPACING,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.load, self.side_key = LoadFilm(spacing_mm, max_pixels), side_key
+        self.max_pixels, self.spacing_key = max_pixels, spacing_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Load the films of one knee."""
+        """Load the films of one knee.
+
+        Raises:
+            ValueError: if a film cannot be read, or the spacing is no number.
+        """
         result = dict(data)
+        load = self._with_spacing(result.get(self.spacing_key))
         for key in self.key_iterator(result):
-            result[key] = self.load(result[key])
+            result[key] = load(result[key])
             if result.get(self.side_key) is None and "side" in result[key].meta:
                 result[self.side_key] = result[key].meta["side"]
         return result
+
+    def _with_spacing(self, given: Any) -> LoadFilm:
+        if given is None:
+            return self.load
+        try:
+            return LoadFilm(float(given), self.max_pixels)
+        except (TypeError, ValueError):
+            raise ValueError(f"`{self.spacing_key}` must be the pixel edge in mm, a number, got {given!r}.") from None
 
 
 class NormaliseFilmd(MapTransform):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import SaveImaged
 
 from bundle.geometry import AXES
 from bundle.keys import FILM, MIRRORED
@@ -70,8 +70,10 @@ def write_synthetic(
     return files
 
 
-class SaveSyntheticd(MapTransform):
+class SaveSyntheticd(SaveImaged):
     """Write the volumes of a bundle run, see `write_synthetic`.
+
+    A `SaveImaged`, because MONAI Label, which returns its result and should leave none behind, takes out what is one.
 
     Args:
         keys: entry with the placed volume, [-1, 1].
@@ -83,7 +85,7 @@ class SaveSyntheticd(MapTransform):
     def __init__(
         self, keys: KeysCollection, *, output_dir: str, record: Mapping[str, Any], film_key: str = FILM
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, output_dir=output_dir)
         self.output_dir, self.record, self.film_key = output_dir, dict(record), film_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

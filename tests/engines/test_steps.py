@@ -29,7 +29,7 @@ HEADS = ["unet.depth_head", "unet.readings_head", "unet.covariates_head"]
 
 def test_new_heads_learn_ten_times_as_fast_as_the_rest(small_network):
     denoiser = small_network.denoiser
-    (rest, new) = parameter_groups(denoiser, learning_rate=1e-3, new_parts=HEADS, new_parts_factor=10.0)
+    rest, new = parameter_groups(denoiser, learning_rate=1e-3, new_parts=HEADS, new_parts_factor=10.0)
     assert (rest["lr"], new["lr"]) == (1e-3, pytest.approx(1e-2))
     heads = [*denoiser.unet.depth_head.parameters(), *denoiser.unet.readings_head.parameters()]
     assert {id(p) for p in new["params"]} == {id(p) for p in heads}
