@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from bundle.data.knee_roi import CONFIDENCE
 from bundle.data.readings_estimator import ReadingsEstimator
 from bundle.geometry import check_side
 from bundle.keys import FILM, MIRRORED, READINGS, SIDE
@@ -258,6 +259,7 @@ class Synthesiser:
         record = {
             "film": Path(film).name,
             "side": knee[SIDE],
+            CONFIDENCE: float(image.meta[CONFIDENCE]),
             "readings": {name: grade for name, grade in (readings or {}).items() if grade is not None},
             "readings_from": f"predicted; network trained on {graded_on}" if predicted else "given",
             "depths": depths,
