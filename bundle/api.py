@@ -14,6 +14,7 @@ from monai.transforms import Compose
 
 from bundle.covariates import encode as encode_covariates
 from bundle.covariates import policy_of
+from bundle.data.knee_roi import CONFIDENCE
 from bundle.data.readings_estimator import ReadingsEstimator
 from bundle.geometry import check_side
 from bundle.keys import COVARIATES, FILM, MIRRORED, READINGS, SIDE
@@ -270,6 +271,7 @@ class Synthesiser:
         record = {
             "film": Path(film).name,
             "side": knee[SIDE],
+            CONFIDENCE: float(image.meta[CONFIDENCE]),
             "readings": {name: grade for name, grade in (readings or {}).items() if grade is not None},
             "covariates": known,
             "readings_from": f"predicted; network trained on {graded_on}" if predicted else "given",

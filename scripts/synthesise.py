@@ -1,7 +1,8 @@
 """Turn knee radiographs into MRI volumes.
 
-Each film gives `<stem>_mri_synthetic.nii.gz` with a `.json` and a `.png` beside it. The volumes are synthetic: they
-are for research and never for diagnosis.
+Each film gives `<stem>_mri_synthetic.nii.gz` with a `.json` and a `.png` beside it, and with `--format dicom` a folder
+`<stem>_mri_synthetic_dicom`. What is there already, made of the same film with the same weights and settings, is not
+made again. The volumes are synthetic: they are for research and never for diagnosis.
 """
 
 import argparse
@@ -17,11 +18,16 @@ from tqdm import tqdm
 
 from bundle.api import PREDICT, Synthesiser
 from bundle.covariates import encode as encode_covariates
+from bundle.data.film_source import origin_of
 from bundle.readings import grade_table
-from bundle.writers import stem_of, write_synthetic
+from bundle.writers import KINDS, file_hash, finished, unique_stems, write_synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 ENDINGS = {".dcm", ".nii", ".gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ""}
+MADE = re.compile(r"_(mri|spread)_synthetic(\.nii\.gz|\.png|_dicom)$")
+"""Outputs, which may lie among the films."""
+NOT_SETTINGS = {"films", "out", "weights", "device", "accept_phantom_weights", "overwrite", "json"}
+"""Options that change no output, or are recorded otherwise."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -52,6 +58,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed; of the noise")
     parser.add_argument("--spacing", type=float, metavar="MM", help="pixel edge of films whose files do not say it, mm")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights; default: models/model.pt")
+    parser.add_argument("--format", choices=("nifti", "dicom"), default="nifti", help="dicom: a DICOM series as well")
+    parser.add_argument(
+        "--dicom-kind",
+        choices=tuple(KINDS),
+        default="sc",
+        help="sc: one multi-frame Secondary Capture; mr: MR slices, for viewers that need volumes; default: sc",
+    )
+    parser.add_argument(
+        "--keep-identity", action="store_true", help="DICOM with the film's patient ID, patient name and study UID"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make again what is there already")
+    parser.add_argument("--json", action="store_true", help="print one JSON line a volume instead of paths")
     parser.add_argument("--device", default=None, metavar="D", help="cpu or cuda; default: cuda where there is one")
     parser.add_argument(
         "--accept-phantom-weights", action="store_true", help="go on although the weights know phantom knees alone"
@@ -103,12 +121,12 @@ def read_covariates(pairs: list[str]) -> dict[str, float | str]:
 
 
 def find_films(given: list[str]) -> list[Path]:
-    """Files given, and the films inside folders given."""
+    """Files given, and the films inside folders given; none twice, and no output of an earlier run."""
     films = []
     for name in given:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in ENDINGS)
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and is_film_name(p.relative_to(path)))
             if not inside:
                 raise ValueError(f"{path}: the folder holds no film (DICOM, NIfTI or PNG).")
             films += inside
@@ -116,16 +134,104 @@ def find_films(given: list[str]) -> list[Path]:
             films.append(path)
         else:
             raise ValueError(f"{path}: no such file or folder.")
-    return films
+    return list({film.resolve(): film for film in films}.values())
+
+
+def is_film_name(path: Path) -> bool:
+    """Whether a file inside a folder may be a film: by its ending, unhidden, and no output of this command."""
+    hidden_or_made = any(part.startswith(".") or MADE.search(part) for part in path.parts)
+    return path.suffix.lower() in ENDINGS and not hidden_or_made
+
+
+def settings_of(
+    arguments: argparse.Namespace,
+    *,
+    side: str | None,
+    readings: dict[str, float | None] | str | None,
+    covariates: dict[str, float | str],
+    synthesiser: Synthesiser,
+) -> dict:
+    """What a volume depends on beside its film."""
+    chosen = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS}
+    graded_by = file_hash(synthesiser.readings_weights) if readings == PREDICT else None
+    weights = {"weights_sha256": synthesiser.weights_sha256, "readings_weights_sha256": graded_by}
+    given = {"side": side, "readings": readings, "covariates": covariates}
+    return chosen | given | {"bundle_version": synthesiser.version} | weights
+
+
+def make(
+    film: Path,
+    stem: str,
+    arguments: argparse.Namespace,
+    *,
+    side: str | None,
+    readings: dict[str, float | None] | str | None,
+    covariates: dict[str, float | str],
+    synthesiser: Synthesiser,
+) -> dict:
+    """Make the files of one volume, unless they are there; gives the line that `--json` prints."""
+    start = time.perf_counter()
+    given = {"side": side, "readings": readings, "covariates": covariates}
+    settings = settings_of(arguments, **given, synthesiser=synthesiser)
+    film_sha256 = file_hash(film)
+    if not arguments.overwrite:
+        there = finished(arguments.out, stem, film_sha256=film_sha256, settings=settings)
+        if there is not None:
+            files, record = there
+            return line(film, record, files, skipped=True)
+    result = synthesiser(
+        film,
+        **given,
+        slices=arguments.slices,
+        depths=arguments.depth,
+        steps=arguments.steps,
+        samples=arguments.samples,
+        seed=arguments.seed,
+        mean=arguments.mean,
+        accept_phantom_weights=arguments.accept_phantom_weights,
+    )
+    record = result.record
+    origin = None
+    if arguments.format == "dicom":
+        origin = origin_of(
+            film,
+            side=record["side"],
+            version=record["bundle_version"],
+            weights=record["weights_sha256"],
+            trained_on=record["trained_on"],
+            keep_identity=arguments.keep_identity,
+        )
+    seconds = round(time.perf_counter() - start, 2)
+    record = {**record, "film_sha256": film_sha256, "settings": settings, "seconds": seconds}
+    files = write_synthetic(
+        result.volume,
+        result.film,
+        arguments.out,
+        stem,
+        record=record,
+        spread=result.spread,
+        origin=origin,
+        dicom_kind=arguments.dicom_kind,
+    )
+    return line(film, record, files, skipped=False)
+
+
+def line(film: Path, record: dict, files: list[Path], *, skipped: bool) -> dict:
+    """What `--json` prints of a volume."""
+    shown = {name: record.get(name) for name in ("side", "seconds", "knee_confidence", "weights_sha256")}
+    return {"film": str(film), **shown, "skipped": skipped, "files": [str(file) for file in files]}
 
 
 def main() -> int:
     arguments = parse()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
+        if arguments.format != "dicom" and (arguments.keep_identity or arguments.dicom_kind != "sc"):
+            raise ValueError("--keep-identity and --dicom-kind speak of DICOM files; add --format dicom.")
         readings = read_readings(arguments.readings)
         covariates = read_covariates(arguments.covariates)
         films = find_films(arguments.films)
+        stems = unique_stems(films)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         synthesiser = Synthesiser(ROOT, device=device, weights=arguments.weights, spacing_mm=arguments.spacing)
         if readings == PREDICT:
@@ -136,42 +242,40 @@ def main() -> int:
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(error)
     sides = ("R", "L") if arguments.side == "both" else (arguments.side,)
-    failed = 0
-    for film in tqdm(films, desc="films", unit="film", disable=len(films) == 1):
+    failed = skipped = 0
+    for film, plain in zip(tqdm(films, desc="films", unit="film", disable=len(films) == 1), stems, strict=True):
         for side in sides:
-            stem = stem_of(film.name) + (f"_{side}" if arguments.side == "both" else "")
-            start = time.perf_counter()
+            stem = plain + (f"_{side}" if arguments.side == "both" else "")
             try:
-                result = synthesiser(
-                    film,
-                    readings,
-                    side=side,
-                    covariates=covariates,
-                    slices=arguments.slices,
-                    depths=arguments.depth,
-                    steps=arguments.steps,
-                    samples=arguments.samples,
-                    seed=arguments.seed,
-                    mean=arguments.mean,
-                    accept_phantom_weights=arguments.accept_phantom_weights,
-                )
-                record = {**result.record, "seconds": round(time.perf_counter() - start, 2)}
-                files = write_synthetic(
-                    result.volume, result.film, arguments.out, stem, record=record, spread=result.spread
-                )
-            except (ValueError, OSError, RuntimeError) as error:
+                given = {"side": side, "readings": readings, "covariates": covariates}
+                made = make(film, stem, arguments, **given, synthesiser=synthesiser)
+            except Exception as error:  # whatever is wrong with one film, the others are made
                 failed += 1
-                _fail(error)
+                reason = error if isinstance(error, ValueError | OSError | RuntimeError) else _named(film, error)
+                _fail(reason)
+                if arguments.json:
+                    print(json.dumps({"film": str(film), "side": side, "error": _one_line(reason)}), flush=True)
                 continue
-            for file in files:
-                print(file)
+            skipped += made["skipped"]
+            print(json.dumps(made) if arguments.json else "\n".join(made["files"]), flush=True)
+    wanted = len(films) * len(sides)
     if failed:
-        print(f"{failed} of {len(films) * len(sides)} volumes could not be made", file=sys.stderr)
+        print(f"{failed} of {wanted} volumes could not be made", file=sys.stderr)
+    if skipped:
+        print(f"{skipped} of {wanted} volumes were there already; --overwrite makes them again", file=sys.stderr)
     return 1 if failed else 0
 
 
+def _named(film: Path, error: Exception) -> RuntimeError:
+    return RuntimeError(f"{film}: {type(error).__name__}: {error}")
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))
+
+
 def _fail(error: Exception) -> int:
-    print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
+    print("error: " + _one_line(error), file=sys.stderr)
     return 1
 
 

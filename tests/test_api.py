@@ -1,7 +1,10 @@
 """The bundle as a library and as a command: geometry, sides, seeds, identity of weights, and bad input."""
 
+import gzip
 import json
 import runpy
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -277,3 +280,105 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(kind, films, png, weight
     assert reason in errors[0]
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
     assert not printed.out.strip()
+
+
+def call(monkeypatch, *arguments):
+    """The script in this process; its exit code."""
+    script = str(ROOT / "scripts" / "synthesise.py")
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    return ended.value.code
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Whoever looks up a name or opens a connection fails."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the network was touched")
+
+    for name in ("connect", "connect_ex", "sendto", "bind"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("getaddrinfo", "gethostbyname", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+
+
+def test_a_folder_is_made_resumed_and_counted_without_network(
+    weights, films, tmp_path, monkeypatch, capsys, no_network
+):
+    """Two films of one name, one that is none; the second run makes nothing again, until something changes."""
+    for number, film in enumerate(films[:2]):
+        (tmp_path / "in" / f"p{number}").mkdir(parents=True)
+        shutil.copy(film, tmp_path / "in" / f"p{number}" / "001")
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    out = tmp_path / "in" / "out"  # what lies there is no film
+    common = [tmp_path / "in", "--side", "R", "--out", out, "--weights", weights, "--slices", 2, "--steps", 1, "--json"]
+
+    def run(*options):
+        assert call(monkeypatch, *common, *options) == 1
+        printed = capsys.readouterr()
+        lines = [json.loads(line) for line in printed.out.splitlines()]
+        assert len(lines) == 3
+        assert "1 of 3 volumes could not be made" in printed.err
+        (bad,) = [line for line in lines if "error" in line]
+        assert bad["film"].endswith("bad.png")
+        return [line for line in lines if "error" not in line]
+
+    made = run()
+    assert {Path(line["files"][0]).name for line in made} == {f"p{n}_001_mri_synthetic.nii.gz" for n in (0, 1)}
+    assert not any(line["skipped"] for line in made)
+    record = json.loads((out / "p0_001_mri_synthetic.json").read_text())
+    assert 0 < record["knee_confidence"] <= 1
+    assert record["bundle_version"] == bundle.__version__
+    assert made[0]["weights_sha256"] == record["weights_sha256"]
+    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert all(line["skipped"] for line in run())
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
+    (out / "p1_001_mri_synthetic.png").unlink()
+    assert sorted(line["skipped"] for line in run()) == [False, True]
+    assert not any(line["skipped"] for line in run("--seed", 3))
+    assert not any(line["skipped"] for line in run("--seed", 3, "--overwrite"))
+
+
+def test_dicom_comes_beside_the_nifti_and_names_nobody_unless_told(weights, films, tmp_path, monkeypatch, capsys):
+    source = pydicom.dcmread(films[0])
+    source.PatientName = "Doe^Jane"
+    (tmp_path / "in").mkdir()
+    source.save_as(tmp_path / "in" / "film")
+    common = [tmp_path / "in" / "film", "--side", "L", "--weights", weights, "--slices", 2, "--steps", 1]
+    common += ["--samples", 2, "--format", "dicom"]
+    secret = [source.PatientID, "Doe", source.StudyDate, source.StudyInstanceUID, source.SeriesInstanceUID]
+    for out, options, kept in (
+        ("a", [], []),
+        ("b", ["--dicom-kind", "mr", "--keep-identity"], [source.PatientID, "Doe", source.StudyInstanceUID]),
+    ):
+        assert call(monkeypatch, *common, "--out", tmp_path / out, *options) == 0
+        files = [path for path in (tmp_path / out).rglob("*") if path.is_file()]
+        names = {path.relative_to(tmp_path / out).parts[0] for path in files}
+        assert {f"film_{role}_synthetic_dicom" for role in ("mri", "spread")} < names
+        for path in files:
+            content = path.read_bytes() if path.suffix != ".gz" else gzip.decompress(path.read_bytes())
+            found = [word for word in secret if word.encode() in content]
+            assert set(found) == set(kept if path.suffix == ".dcm" else ()), path
+        (first, *_) = sorted((tmp_path / out / "film_mri_synthetic_dicom").iterdir())
+        dataset = pydicom.dcmread(first)
+        assert dataset.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert dataset.Laterality == "L"
+        assert str(json.loads((tmp_path / out / "film_mri_synthetic.json").read_text())["weights_sha256"]) in (
+            dataset.DerivationDescription
+        )
+    assert sum(line.endswith("_dicom") for line in capsys.readouterr().out.splitlines()) == 4
+
+
+def test_dicom_options_without_dicom_are_refused(weights, films, tmp_path, monkeypatch, capsys):
+    assert call(monkeypatch, films[0], "--out", tmp_path, "--weights", weights, "--keep-identity") == 1
+    assert "--format dicom" in capsys.readouterr().err
+
+
+def test_the_place_of_another_film_is_not_taken(weights, films, tmp_path, monkeypatch, capsys):
+    common = ["--side", "R", "--out", tmp_path, "--weights", weights, "--slices", 2, "--steps", 1]
+    assert call(monkeypatch, films[0], *common) == 0
+    assert call(monkeypatch, films[1], *common) == 1
+    assert "another film" in capsys.readouterr().err
+    assert call(monkeypatch, films[1], *common, "--overwrite") == 0

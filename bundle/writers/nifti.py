@@ -30,6 +30,9 @@ def write_nifti(values: np.ndarray, affine: np.ndarray, path: str | Path, *, des
     if not np.isfinite(values).all():
         raise ValueError(f"{path}: `values` must be finite; the image would be damaged.")
     image = nib.Nifti1Image(np.round(np.clip(values, 0, 1) * LEVELS).astype(np.uint16), affine)
+    # both codes, for readers that know one alone; `aligned`, since no scanner gave the position
+    image.set_sform(affine, code="aligned")
+    image.set_qform(affine, code="aligned")
     image.header.set_slope_inter(1 / LEVELS, 0)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode()[:79]

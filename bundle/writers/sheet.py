@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from monai.utils import optional_import
 
+from bundle.writers.mark import MARK
 from bundle.writers.whole import whole
 
 Image, _ = optional_import("PIL.Image")
 ImageDraw, _ = optional_import("PIL.ImageDraw")
+PngInfo, _ = optional_import("PIL.PngImagePlugin", name="PngInfo")
 
 TILE = 192
 """Edge of a tile, pixels."""
@@ -51,6 +53,8 @@ def write_sheet(
         sheet.paste(grey, (left + (TILE - size[0]) // 2, top + 14 + (TILE - size[1]) // 2))
         draw.text((left + 3, top), label, fill=200)
     path = Path(path)
+    inside = PngInfo()
+    inside.add_text("Description", MARK)
     with whole(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG", pnginfo=inside)
     return path
