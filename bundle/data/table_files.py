@@ -97,20 +97,28 @@ def _lines(file: Any, path: Path) -> Iterator[str]:
 def _sas_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[int, Row]]:
     if not HAS_PYREADSTAT:
         raise ValueError(f"table {path}: is a SAS file; install pyreadstat to read it, or get the text release.")
-    read = getattr(pyreadstat, SAS[path.suffix.lower()])
     try:
-        _, meta = read(str(path), metadataonly=True)
+        _, meta = _sas_read(path, metadataonly=True)
         names = _names(meta.column_names, path)
         kept = dict(zip(meta.column_names, names, strict=True))
         kept = {old: name for old, name in kept.items() if name == "ID" or wanted is None or wanted(name)}
-        columns, _ = read(str(path), usecols=list(kept), output_format="dict")
-    except ValueError:
-        raise
+        columns, _ = _sas_read(path, usecols=list(kept), output_format="dict")
     except Exception as error:  # pyreadstat has errors of its own
+        if isinstance(error, ValueError) and str(error).startswith("table "):
+            raise
         raise ValueError(f"table {path}: cannot be read as SAS ({' '.join(str(error).split())[:120]}).") from None
     count = max((len(values) for values in columns.values()), default=0)
     for index in range(count):
         yield index + 2, {name: _sas_cell(columns[old][index]) for old, name in kept.items()}
+
+
+def _sas_read(path: Path, **options: Any) -> tuple[Any, Any]:
+    """What pyreadstat gives; text that is not in the encoding that its file claims is read as latin-1."""
+    read = getattr(pyreadstat, SAS[path.suffix.lower()])
+    try:
+        return read(str(path), **options)
+    except UnicodeError:
+        return read(str(path), encoding="ISO-8859-1", **options)
 
 
 def _names(header: list[str], path: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """Readings and covariates from OAI's tables, in the shapes in which they occur."""
 
+from pathlib import Path
+
 import fabricate_oai as oai
 import pandas
 import pyreadstat
@@ -9,6 +11,7 @@ from bundle.data.oai_layout import find_layout
 from bundle.data.oai_tables import fill_unread, read_covariates, read_readings, read_table
 from bundle.readings import GRADE_TABLES, VARIABLES
 
+SAS = Path(__file__).parent / "fixtures" / "sas"
 OAI = GRADE_TABLES["oai"]
 
 
@@ -183,8 +186,30 @@ def test_sas_tables_are_read_as_the_text_is(tmp_path):
     assert (readings["9000001", "L"]["XRKL"], readings["9000001", "L"]["XRJSM"]) == (None, 0)
 
 
-def test_sas7bdat_takes_its_own_reader_and_bytes_are_decoded(tmp_path, monkeypatch):
-    """No tool at hand writes sas7bdat, so the reader is replaced: what is proven is the choice and the cells."""
+@pytest.mark.parametrize("name", ["kxr_sq_bu00", "wrong_encoding"])
+def test_real_sas7bdat_of_readings(name):
+    """Rows of both cases, projects 37 and 15 of one knee, letters of missing codes, fractions; see fixtures/sas."""
+    readings = read_readings(SAS / f"{name}.sas7bdat", OAI)
+    known = {key: {name: grade for name, grade in row.items() if grade is not None} for key, row in readings.items()}
+    assert known["9000001", "R"] == {"XRKL": 2, "XRJSM": 1.5, "XRJSL": 0, "XRATTM": 2}
+    assert known["9000001", "L"] == {}
+    assert known["9000002", "R"] == {"XRKL": 3, "XRJSM": 1, "XRJSL": 0}
+    assert known["9000002", "L"] == {"XRKL": 1, "XRJSM": 0, "XRJSL": 0}
+    assert known["9000003", "R"] == dict.fromkeys(OAI.highest, 0)
+    assert read_table(SAS / f"{name}.sas7bdat")[1]["V00NOTE"] == "café au lait"
+
+
+def test_real_sas7bdat_of_people_with_numeric_and_text_ids():
+    people = read_covariates([SAS / "enrollees.sas7bdat", SAS / "allclinical00.sas7bdat"])
+    assert people == {
+        "9000001": {"age": 61, "sex": "F", "bmi": 27.5, "site": "B"},
+        "9000002": {"age": None, "sex": "M", "bmi": None, "site": "D"},
+        "9000003": {"age": 70, "sex": "F", "bmi": 31.25, "site": None},
+    }
+
+
+def test_sas_bytes_are_decoded(tmp_path, monkeypatch):
+    """Columns that hold bytes come from older files; nothing at hand writes them, so the reader is replaced."""
 
     class Meta:
         column_names = ("ID", "SIDE", "V00XRKL", "V00OTHER")

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from bundle.data.volume_files import read_volume
 from bundle.readings import GRADE_TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
+SAS = Path(__file__).parent / "fixtures" / "sas"
 PEOPLE = [f"900000{n}" for n in range(1, 5)]
 
 
@@ -74,6 +76,18 @@ def test_nda_packages_give_what_the_directories_give(release, done, tmp_path):
     for path in sorted((tmp_path / "out").glob("*/*.nii.gz")):
         twin = done[0] / path.relative_to(tmp_path / "out")
         np.testing.assert_array_equal(nib.load(path).dataobj, nib.load(twin).dataobj)
+
+
+def test_sas_tables_beside_a_release_are_joined(tmp_path):
+    tree = oai.Tree(tmp_path / "oai")
+    knees(tree, ["9000001", "9000002", "9000003"])
+    for name in ("kxr_sq_bu00", "enrollees", "allclinical00"):
+        shutil.copy(SAS / f"{name}.sas7bdat", tmp_path / "oai")
+    prepare(tmp_path / "oai", tmp_path / "out", SMALL, workers=1, say=quiet)
+    found = {entry["participant"]: entry for entry in entries(tmp_path / "out")}
+    assert {who: (e["readings"]["XRKL"], e["age"], e["site"]) for who, e in found.items()} == {
+        **{"9000001": (2, 61, "B"), "9000002": (3, None, "D"), "9000003": (0, 70, None)}
+    }
 
 
 def test_page_stands_alone_and_says_what_happened(done):
