@@ -56,6 +56,7 @@ class TrackedRun:
         remembered = None if folder is None else Path(folder, REMEMBERED)
         self.run = run_of(self.client, experiment, name=self.handler.run_name or name, remembered=remembered)
         self.run_id: str = self.run.info.run_id
+        self.client.set_tag(self.run_id, "kind", "evaluation" if folder is None else "training")
         config = merged_config(sys.argv[1:])
         if config is not None:
             log_parameters(self.client, self.run_id, config)
@@ -79,7 +80,8 @@ class TrackedRun:
                 artifact_location=self.handler.artifact_location,
             )
             tracker.attach(trainer)
-        self._adopt(tracker, stage)
+        self._adopt(tracker)
+        tracker.epoch_logger = partial(self._log_metrics, stage)
         tracker.iteration_logger = partial(self._log_step, stage)
 
     def score(self, split: str, evaluator: Engine, handlers: Sequence[Any] = ()) -> None:
@@ -93,18 +95,13 @@ class TrackedRun:
         if self.handler is None:
             return
         tracker = _tracker_among(handlers)
-        if tracker is None:
-            tracker = MLFlowHandler(
-                tracking_uri=self.client.tracking_uri,
-                experiment_name=self.handler.experiment_name,
-                iteration_log=False,
-                artifact_location=self.handler.artifact_location,
-            )
-            tracker.attach(evaluator)
-        self._adopt(tracker, split)
+        if tracker is not None:
+            self._adopt(tracker)
         knees: list[PicturedKnee] = []
         evaluator.add_event_handler(Events.STARTED, lambda _: knees.clear())
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: self._collect(engine, knees))
+        # at the end, when reports have put their figures among the metrics, too
+        evaluator.add_event_handler(Events.COMPLETED, lambda engine: self._log_metrics(split, engine))
         evaluator.add_event_handler(Events.COMPLETED, lambda engine: self._picture(engine, split, knees))
 
     def close(self, *, weights: str | None = None, files: Sequence[str] = ()) -> None:
@@ -123,11 +120,11 @@ class TrackedRun:
                 self.client.log_artifact(self.run_id, str(path))
         self.client.set_terminated(self.run_id)
 
-    def _adopt(self, tracker: MLFlowHandler, prefix: str) -> None:
-        """Let a handler of MONAI's write into this run, under names of its own."""
+    def _adopt(self, tracker: MLFlowHandler) -> None:
+        """Let a handler of MONAI's use this run, and write nothing but what this class tells it."""
         tracker.cur_run = self.run
         tracker.default_tracking_params = []  # epochs are among the run's parameters
-        tracker.epoch_logger = partial(self._log_epoch, prefix)
+        tracker.epoch_logger = _nothing
 
     def _log_step(self, stage: str, engine: Engine) -> None:
         values = {f"{stage}/iteration_loss": float(engine.state.output["loss"].detach())}
@@ -136,7 +133,7 @@ class TrackedRun:
             values[f"{stage}/learning_rate"] = float(optimiser.param_groups[0]["lr"])
         self._log(values, engine.state.iteration)
 
-    def _log_epoch(self, prefix: str, engine: Engine) -> None:
+    def _log_metrics(self, prefix: str, engine: Engine) -> None:
         self._log({f"{prefix}/{name}": value for name, value in engine.state.metrics.items()}, engine.state.epoch)
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
@@ -150,6 +147,10 @@ class TrackedRun:
     def _picture(self, engine: Engine, split: str, knees: list[PicturedKnee]) -> None:
         if knees:
             self.client.log_image(self.run_id, knee_strip(knees), f"{split}/epoch={engine.state.epoch:05d}.png")
+
+
+def _nothing(_: Engine) -> None:
+    """What an adopted handler writes after an epoch, unless told otherwise."""
 
 
 def _tracker_among(handlers: Sequence[Any]) -> MLFlowHandler | None:

@@ -85,6 +85,7 @@ def test_a_training_that_goes_on_stays_in_its_run(trained):
     _, after = runs(output)
     assert [run.info.run_id for run in after] == [run.info.run_id for run in before]
     assert after[0].info.status == "FINISHED"
+    assert after[0].data.tags["kind"] == "training"
     assert after[0].data.params["epochs"] == "2"
     assert after[0].data.tags["changed.epochs"] == "3"
 
