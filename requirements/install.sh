@@ -1,21 +1,18 @@
 #!/bin/sh
-# Bring an environment in line with a hashed lock: `sh requirements/install.sh run|dev|label`; PYTHON=... picks the
-# interpreter. `run` and `dev` share .venv; MONAI Label, which needs older packages, has .venv-label.
+# Bring .venv in line with a hashed lock: `sh requirements/install.sh run|dev`; PYTHON=... picks the interpreter.
 #
-# Quick when nothing has changed: <environment>/.ready-<lock> keeps the checksum of the locks and the place of the
-# checkout.
+# Quick when nothing has changed: .venv/.ready-<lock> keeps the checksum of the locks and the place of the checkout.
 # The index to install from comes from the environment (UV_*, PIP_* or pip's own configuration), never from here.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
 lock=${1:-}
 case $lock in
-run | dev) venv=.venv size="3.4 GB to download and 6.3 GB" ;;
-label) venv=.venv-label size="3.4 GB to download and 6.4 GB" ;;
-*) echo "usage: sh requirements/install.sh run|dev|label" >&2; exit 2 ;;
+run | dev) ;;
+*) echo "usage: sh requirements/install.sh run|dev" >&2; exit 2 ;;
 esac
-python=$venv/bin/python
-unfinished=$venv/.unfinished
+python=.venv/bin/python
+unfinished=.venv/.unfinished
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -25,7 +22,7 @@ state_of() {
     cat requirements/uv.txt "requirements/$1.txt" pyproject.toml requirements/install.sh | cksum
     pwd -P
 }
-is_ready() { [ -f "$venv/.ready-$1" ] && [ "$(state_of "$1")" = "$(cat "$venv/.ready-$1")" ]; }
+is_ready() { [ -f ".venv/.ready-$1" ] && [ "$(state_of "$1")" = "$(cat ".venv/.ready-$1")" ]; }
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
 # The first python that is new enough, or one line that says what is needed.
@@ -48,11 +45,11 @@ make_environment() {
     base=$(find_python) || exit 1
     "$base" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$base has no venv module; install it (on Debian and Ubuntu: apt-get install python3-venv)."
-    say "Setting up $venv with $("$base" --version): on Linux $size of disk, most of it"
+    say "Setting up .venv with $("$base" --version): on Linux 3.4 GB to download and 6.3 GB of disk, most of it"
     say "PyTorch with CUDA; a minute on a fast line, more on others. Later calls take no time."
-    mkdir "$venv"
+    mkdir .venv
     echo $$ >"$unfinished"
-    "$base" -m venv "$venv"
+    "$base" -m venv .venv
 }
 
 install_with_uv() {
@@ -74,23 +71,23 @@ fi
 if [ -f "$unfinished" ]; then
     worker=$(cat "$unfinished")
     if kill -0 "${worker:-0}" 2>/dev/null && [ -n "$worker" ]; then
-        fail "Another set-up (process $worker) is at work in $venv; wait for it, or delete $venv if it is no set-up."
+        fail "Another set-up (process $worker) is at work in .venv; wait for it, or delete .venv if it is no set-up."
     fi
-    say "The last set-up of $venv did not finish; starting afresh."
-    rm -rf "$venv"
+    say "The last set-up of .venv did not finish; starting afresh."
+    rm -rf .venv
 fi
-[ ! -d "$venv" ] || is_new_enough "$python" || {
-    say "The python of $venv is gone or too old; starting afresh."
-    rm -rf "$venv"
+[ ! -d .venv ] || is_new_enough "$python" || {
+    say "The python of .venv is gone or too old; starting afresh."
+    rm -rf .venv
 }
-if [ -d "$venv" ]; then
+if [ -d .venv ]; then
     echo $$ >"$unfinished"
-    "$python" -m venv --without-pip "$venv" # where the checkout was moved, this corrects bin/activate
+    "$python" -m venv --without-pip .venv # where the checkout was moved, this corrects bin/activate
 else
     make_environment
 fi
 # With this key uv writes launchers (torchrun, mlflow, ...) that find their python wherever the checkout is moved to.
-echo "relocatable = true" >>"$venv/pyvenv.cfg"
+echo "relocatable = true" >>.venv/pyvenv.cfg
 
 (install_with_uv) || {
     say "uv could not install the lock; trying pip, which takes some five minutes."
@@ -98,5 +95,5 @@ echo "relocatable = true" >>"$venv/pyvenv.cfg"
 }
 # setuptools, which builds the editable install, is in the lock; so nothing is fetched here.
 "$python" -m pip install --quiet --no-deps --no-build-isolation --editable .
-state_of "$lock" >"$venv/.ready-$lock"
+state_of "$lock" >".venv/.ready-$lock"
 rm -f "$unfinished"
