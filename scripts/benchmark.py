@@ -368,7 +368,8 @@ def _measure_volume(network: FilmToVolume, film: Tensor, options: argparse.Names
 def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int, rounds: Rounds) -> None:
     """A training step of the denoiser with the cache, and with what it spares in the loop.
 
-    The cache holds latents and, where the film encoder's tower is frozen, its embeddings of the films.
+    The cache holds latents, the mean head's coefficients and, where the film encoder's tower is frozen, its embeddings
+    of the films.
     """
     network.autoencoder.requires_grad_(False)
     network.denoiser.train()
@@ -380,8 +381,10 @@ def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int,
         seen = encoder.embed(film).expand(batch, -1) if encoder.frozen else films
     readings = torch.zeros(batch, network.denoiser.unet.readings_head[0].in_features)
 
-    def step(in_the_loop: bool) -> None:
+    def step(in_the_loop: bool, mean_too: bool = False) -> None:
         with torch.no_grad():
+            if mean_too:
+                network.mean_latents(films, readings, torch.rand(batch, 1))
             film_latent = network.encode_film(films) if in_the_loop else latents
             clean = network.encode_film(slices) if in_the_loop else latents
         noisy, now, depth = clean + torch.randn_like(clean), torch.rand(batch), torch.rand(batch)
@@ -392,7 +395,11 @@ def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int,
         optimiser.step()
         optimiser.zero_grad()
 
-    works = {"with the cache": lambda: step(False), "autoencoder and tower in the loop": lambda: step(True)}
+    works = {"with the cache": lambda: step(False), "autoencoder in the loop": lambda: step(True)}
+    if encoder.frozen:
+        works = {"with the cache": works["with the cache"], "autoencoder and tower in the loop": lambda: step(True)}
+    if network.mean_head is not None:
+        works["autoencoder and mean head in the loop"] = lambda: step(True, mean_too=True)
     _show(f"training step of {batch} slices, {repeats} interleaved rounds", rounds(works, repeats))
 
 

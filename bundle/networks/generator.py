@@ -115,6 +115,8 @@ class FilmToVolume(DescribedNetwork):
         if film_conditioning != "paper":  # weights of before this choice have no such text
             self.register_buffer("film_conditioning", text_tensor(film_conditioning))
             self.descriptions = (*self.descriptions, "film_conditioning")
+        # the order that convolutions like: 0.9 of a call's time and 0.8 of a decoding's on a CPU (docs/performance.md)
+        self.to(memory_format=torch.channels_last)
 
     def forward(
         self,
