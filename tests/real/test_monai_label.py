@@ -28,7 +28,7 @@ from bundle.weights import read_weights
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "knee_xray_to_mri_latent_diffusion"
 FORMATS = ("dcm", "png", "nii.gz")
-START_S = 300
+START_S = 500
 """Longest wait for the server, its environment's set-up not counted."""
 
 pytestmark = [
