@@ -120,29 +120,6 @@ def faults(files: dict[str, bytes]) -> list[str]:
     return found
 
 
-CHECK = """
-import json, pathlib, sys
-import bundle, torch
-from monai.bundle import create_workflow, load, verify_metadata, verify_net_in_out
-root, schema = pathlib.Path(sys.argv[1]), sys.argv[2]
-config, meta = str(root / "configs/inference.json"), str(root / "configs/metadata.json")
-assert pathlib.Path(bundle.__file__).is_relative_to(root), f"`bundle` came from {bundle.__file__}"
-verify_metadata(meta_file=meta, filepath=schema)
-print("metadata: valid")
-workflow = create_workflow(config_file=config, workflow_type="inference", bundle_root=str(root), meta_file=meta)
-lacking = workflow.check_properties()
-assert not lacking, f"properties that are lacking: {lacking}"
-print("properties: all there")
-verify_net_in_out(net_id="network_def", meta_file=meta, config_file=config, bundle_root=str(root))
-print("input and output: as the metadata say")
-network = load(name=root.name, bundle_dir=str(root.parent), source="github", repo="none/none/none")
-own = bundle.load(root).state_dict()
-assert set(own) == set(network.state_dict()), "monai.bundle.load gives other names than bundle.load"
-assert all(torch.equal(own[name], value) for name, value in network.state_dict().items()), "other weights"
-print("monai.bundle.load: the weights of bundle.load")
-"""
-
-
 def check_unpacked(archive: Path) -> None:
     """Unpack the zip elsewhere and check it there, with its own code alone.
 
@@ -153,11 +130,17 @@ def check_unpacked(archive: Path) -> None:
         with zipfile.ZipFile(archive) as zipped:
             zipped.extractall(folder)
         root = Path(folder).resolve() / NAME
-        elsewhere = Path(folder) / "elsewhere"
+        elsewhere = Path(folder).resolve() / "elsewhere"
         elsewhere.mkdir()
         environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        options = [str(root), "--schema", str(SCHEMA), "--out", str(elsewhere)]
+        # messages of the checks, as all messages, on stderr
         subprocess.run(
-            [sys.executable, "-c", CHECK, str(root), str(SCHEMA)], cwd=elsewhere, env=environment, check=True
+            [sys.executable, str(root / "scripts/check_export.py"), *options],
+            cwd=elsewhere,
+            env=environment,
+            check=True,
+            stdout=sys.stderr,
         )
 
 

@@ -110,3 +110,20 @@ def test_developing_lock_holds_every_pin_of_the_running_one():
     """So `.venv` with the developers' lock serves both (requirements/install.sh relies on it)."""
     run, dev = locked_versions("requirements/run.txt"), locked_versions("requirements/dev.txt")
     assert {name: versions for name, versions in run.items() if dev.get(name) != versions} == {}
+
+
+def test_lock_of_monai_label_differs_where_it_must_and_nowhere_else():
+    """MONAI Label needs numpy 1 and pydicom 2; torch and MONAI, which make the numbers, are the running lock's."""
+    run, label = locked_versions("requirements/run.txt"), locked_versions("requirements/label.txt")
+    for name in ("torch", "monai", "pytorch-ignite", "open-clip-torch", "einops", "nibabel", "scikit-image"):
+        assert label[name] == run[name]
+    assert {version.split(".")[0] for version in label["numpy"]} == {"1"}
+    assert {version.split(".")[0] for version in label["pydicom"]} == {"2"}
+
+
+def test_nothing_refers_to_what_a_request_to_monai_label_sets():
+    """MONAI Label writes these into the configuration; whatever referred to one would evaluate a stranger's text."""
+    text = (ROOT / "configs/inference.json").read_text()
+    shown = json.loads(text)["displayable_configs"]
+    assert shown == {"result_extension": ".nii.gz", "result_dtype": "float32"}
+    assert not re.search(r"[@%](displayable_configs|result_extension|result_dtype)", text)
