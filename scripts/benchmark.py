@@ -13,8 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from itertools import cycle
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from monai.utils import optional_import
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from bundle.data.oai_index import index_release
 from bundle.data.prepare import Options, prepare
 from bundle.keys import FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
@@ -59,7 +63,10 @@ def main() -> int:
     phantom.set_defaults(measure=lambda a: measure_phantom(a.knees, a.seed, a.size))
     preparation = what.add_parser("prepare", help="prepare a phantom release")
     preparation.add_argument("--size", type=int, default=256, metavar="N", help="rows and columns over 160 mm")
-    preparation.set_defaults(measure=lambda a: measure_prepare(a.knees, a.seed, a.size))
+    preparation.add_argument(
+        "--grown", type=int, metavar="N", help="also prepare a cohort of N knees, to compare the peak of memory"
+    )
+    preparation.set_defaults(measure=lambda a: measure_prepare(a.knees, a.seed, a.size, a.grown))
     model = what.add_parser("model", help="the model against plain loops, and diffusers where it is installed")
     model.add_argument("--overlays", nargs="*", default=[], metavar="NAME", help="configs over inference.json: paper")
     model.add_argument("--slices", type=int, default=50, metavar="N", help="slices of a volume")
@@ -139,8 +146,15 @@ def measure_phantom(knees: int, seed: int, size: str) -> None:
     print(f"  {'film and MRI, a knee':22s} {(sum(spent[s] for s in list(spent)[:3])) / knees:6.2f}")
 
 
-def measure_prepare(knees: int, seed: int, size: int) -> None:
-    """Print knees a second and core of the preparation, the share of each stage, and hours for the whole of OAI."""
+def measure_prepare(knees: int, seed: int, size: int, grown: int | None = None) -> None:
+    """Print knees a second and core of the preparation, the share of each stage, and hours for the whole of OAI.
+
+    Args:
+        knees: how many.
+        seed: of the cohort.
+        size: rows and columns of the prepared volumes.
+        grown: knees of a second cohort; the peaks of memory of both, each prepared in a process of its own, are shown.
+    """
     with tempfile.TemporaryDirectory() as folder:
         oai, out = Path(folder, "oai"), Path(folder, "prepared")
         make_cohort(oai, Recipe(seed), participants=knees)
@@ -150,6 +164,7 @@ def measure_prepare(knees: int, seed: int, size: int) -> None:
             prepare, oai, out, Options(image_size=size), workers=1, finder=FINDER, say=lambda _: None
         )
         seconds = time.perf_counter() - began
+        peaks = _peaks(oai, (knees, grown), size) if grown else {}
     done = report["counts"]["prepared"]
     # Rows of (file, line, function): (calls, primitive calls, own seconds, seconds with callees, callers).
     rows = pstats.Stats(profile).stats  # type: ignore[attr-defined]
@@ -158,6 +173,29 @@ def measure_prepare(knees: int, seed: int, size: int) -> None:
         spent = sum(row[3] for (file, _, function), row in rows.items() if (Path(file).stem, function) == name)
         print(f"  {stage:22s} {100 * spent / seconds:5.1f} %")
     print(f"  {_OAI_KNEES} knees on 16 cores: {_OAI_KNEES * seconds / done / 16 / 3600:.1f} hours")
+    for count, peak in peaks.items():
+        print(f"  {'peak of memory':22s} {peak:5.2f} GB for {count} knees")
+
+
+def _peaks(oai: Path, counts: Sequence[int], size: int) -> dict[int, float]:
+    """Peak of memory by number of knees: the release's own listed over and over, each as another participant's."""
+    knees, peaks = index_release(oai).pairs, {}
+    for count in counts:
+        lines = [
+            f"P{n},{pair.film},{pair.series},{pair.side}" for n, pair in zip(range(count), cycle(knees), strict=False)
+        ]
+        listed = oai.parent / f"{count}.csv"
+        listed.write_text("\n".join(["participant,film,mri,side", *lines]) + "\n")
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            peaks[count] = pool.submit(_prepare_alone, listed, oai.parent / f"prepared-{count}", size).result()
+    return peaks
+
+
+def _prepare_alone(pairs: Path, out: Path, size: int) -> float:
+    """Peak of memory of this process after a preparation, in GB."""
+    torch.set_num_threads(1)
+    prepare(None, out, Options(image_size=size), pairs=pairs, workers=1, finder=FINDER, say=lambda _: None)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure_model(options: argparse.Namespace) -> None:

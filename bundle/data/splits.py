@@ -27,7 +27,7 @@ def read_split_file(path: str | Path) -> dict[str, str]:
     """Participant to split, from a CSV file with the columns `participant` and `split`.
 
     Raises:
-        ValueError: on another split, or a participant in two.
+        ValueError: on another split, a participant in two, or an empty list.
     """
     result: dict[str, str] = {}
     for number, row in rows(path):
@@ -36,6 +36,8 @@ def read_split_file(path: str | Path) -> dict[str, str]:
             raise ValueError(f"split file {path}, row {number}: `split` must be one of {', '.join(SPLITS)}.")
         if result.setdefault(participant, split) != split:
             raise ValueError(f"split file {path}, row {number}: participant {participant} is in two splits.")
+    if not result:
+        raise ValueError(f"split file {path}: holds no participant.")
     return result
 
 

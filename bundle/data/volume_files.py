@@ -9,7 +9,7 @@ import numpy as np
 
 from bundle.data.oai_dicom import MAX_VOXELS, Series, read_mr_series
 from bundle.geometry import AXES
-from bundle.transforms.film_files import PHANTOM_MARK
+from bundle.transforms.film_files import PHANTOM_MARK, check_space
 
 NIFTI = (".nii", ".nii.gz")
 
@@ -44,6 +44,7 @@ def _read_nifti(path: Path) -> Series:
         raise ValueError(f"{what}: must hold real numbers, got {image.get_data_dtype()}.")
     if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
         raise ValueError(f"{what}: its header does not say how it lies in the patient (sform and qform codes are 0).")
+    check_space(image.header, what)
     edges = np.linalg.norm(image.affine[:3, :3], axis=0)
     if not np.isfinite(image.affine).all() or not ((edges > 0.01) & (edges < 20)).all():
         raise ValueError(f"{what}: its voxel edges are {edges.tolist()} mm; expected 0.01 to 20.")

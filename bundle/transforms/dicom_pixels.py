@@ -30,6 +30,9 @@ CODED = {
     **dict.fromkeys(("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"), "JPEG 2000"),
 }
 """Transfer syntaxes whose pixels are one coded stream (python-gdcm decodes all of them)."""
+LOSSY = tuple(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51, 81, 91))
+OVERSHOOT = 0.05
+"""Share of the range by which a lossy stream's values may lie beyond it; they are cut to it."""
 END_OF_IMAGE = b"\xff\xd9"
 """The last marker of a stream, in all of JPEG, JPEG-LS and JPEG 2000."""
 FRAME_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
@@ -135,6 +138,8 @@ def _stored(dataset: Dataset, what: str) -> np.ndarray:
     if bits == int(dataset.BitsAllocated):
         return stored
     mask = (1 << bits) - 1
+    if str(dataset.file_meta.TransferSyntaxUID) in LOSSY:
+        stored = _without_overshoot(stored, bits, signed=bool(dataset.get("PixelRepresentation", 0)))
     low, high = int(stored.min()), int(stored.max())
     overlay = any((0x6000 + 2 * plane, 0x0102) in dataset for plane in range(16))
     if bool(dataset.get("PixelRepresentation", 0)):
@@ -148,6 +153,14 @@ def _stored(dataset: Dataset, what: str) -> np.ndarray:
             raise ValueError(f"{what}: has values up to {high}, above the {bits} bits stored that its header claims.")
         stored = stored & mask
     return stored
+
+
+def _without_overshoot(stored: np.ndarray, bits: int, *, signed: bool) -> np.ndarray:
+    """Values of a lossy stream cut to their range, if they are near it at all."""
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    margin = OVERSHOOT * (high - low)
+    near = low - margin <= int(stored.min()) and int(stored.max()) <= high + margin
+    return np.clip(stored, low, high) if near else stored
 
 
 def _is_plain(dataset: Dataset) -> bool:
@@ -188,6 +201,12 @@ def _check_data(dataset: Dataset, what: str) -> None:
             f"{what}: its pixel data cannot be decoded (the {CODED[syntax]} stream holds {held}, the header says "
             f"{rows} x {columns})."
         )
+    if syntax in LOSSY[:2] and coded_precision(data) != 8:
+        depth = coded_precision(data)
+        raise ValueError(
+            f"{what}: is compressed as JPEG of {depth} bits (process 4), which is not read; convert it to "
+            "Explicit VR Little Endian (dcmtk's dcmdjpeg does)."
+        )
     # decoders fill up a stream that is cut short without a word
     if data.rfind(END_OF_IMAGE, len(data) - 64) < 0:
         raise ValueError(f"{what}: its pixel data cannot be decoded (the {CODED[syntax]} stream is cut short).")
@@ -208,11 +227,25 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
             return None
         width, height, left, top = (int(field) for field in fields)
         return height - top, width - left
+    at = _frame_header(data, jpeg)
+    if at is None:
+        return None
+    return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+
+
+def coded_precision(data: bytes) -> int | None:
+    """Bits of a sample in the first JPEG stream in some bytes; None without one."""
+    at = _frame_header(data, data.find(b"\xff\xd8\xff"))
+    return None if at is None else data[at + 4]
+
+
+def _frame_header(data: bytes, jpeg: int) -> int | None:
+    """Where the frame header of the JPEG stream that begins at `jpeg` lies."""
     at = jpeg + 2
     while 2 <= at <= len(data) - 9 and data[at] == 0xFF:
         marker = data[at + 1]
         if marker in FRAME_MARKERS:
-            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+            return at
         # a marker without a segment, or a fill byte, is passed over
         alone = marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD9
         at += (1 if marker == 0xFF else 2) if alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -26,6 +27,8 @@ PICTURE_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 """How PNG, JPEG and TIFF files begin, whatever they are called."""
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 TIFF_PHOTOMETRIC = 262
+AXES_AGREE = 0.99
+"""Least cosine between an axis by a NIfTI's sform and by its qform: 8 degrees."""
 GREY_MODES = ("L", "I", "I;16", "I;16B", "I;16L", "F", "LA")
 
 
@@ -168,6 +171,7 @@ def _read_nifti(path: Path, what: str, max_pixels: int) -> FilmFile:
             f"{what}: its slice must be coronal, but by its affine it is {turned.shape} in inferior, left, anterior "
             "order; correct the affine."
         )
+    check_space(image.header, what)
     description = bytes(image.header["descrip"]).decode(errors="replace") if "descrip" in image.header else ""
     return FilmFile(
         np.asarray(turned.dataobj, dtype=np.float32)[..., 0],
@@ -175,6 +179,21 @@ def _read_nifti(path: Path, what: str, max_pixels: int) -> FilmFile:
         synthetic_phantom=PHANTOM_MARK in description,
         prepared=PREPARED_MARK in description,
     )
+
+
+def check_space(header: Any, what: str) -> None:
+    """Refuse a NIfTI header whose two affines turn the voxels differently, or whose unit is not the millimetre."""
+    if not isinstance(header, nib.Nifti1Header):
+        return
+    unit = header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise ValueError(f"{what}: its unit of length is the {unit}; expected millimetres.")
+    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    if sform is None or qform is None or not np.isfinite(sform).all():
+        return
+    ways, others = (form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) for form in (sform, qform))
+    if not ((ways * others).sum(0) > AXES_AGREE).all():
+        raise ValueError(f"{what}: its sform and qform turn it differently; set the wrong one's code to 0.")
 
 
 def _film_affine(shape: tuple[int, ...], spacing: tuple[float, float]) -> np.ndarray:

@@ -227,6 +227,12 @@ def _header(image, **fields):
     return image
 
 
+def _turned(image):
+    """By the qform its first axis points the other way."""
+    image.set_qform(np.diag([-1.0, 1, -1, 1]), 1)
+    return image
+
+
 SOUND = np.arange(20 * 20 * 20, dtype=np.float32).reshape(20, 20, 20)
 
 
@@ -236,6 +242,8 @@ SOUND = np.arange(20 * 20 * 20, dtype=np.float32).reshape(20, 20, 20)
         (_header(nib.Nifti1Image(SOUND, None), sform_code=0, qform_code=0), "does not say how it lies"),
         (nib.Nifti1Image(SOUND[..., None].repeat(3, 3), np.eye(4)), "one volume"),
         (nib.Nifti1Image(SOUND, np.diag([1, 1, 200, 1])), "voxel edges"),
+        (_header(nib.Nifti1Image(SOUND, np.eye(4)), xyzt_units=1), "unit of length is the meter"),
+        (_turned(nib.Nifti1Image(SOUND, np.eye(4))), "sform and qform turn it differently"),
         (nib.Nifti1Image(SOUND * np.nan, np.eye(4)), "not finite"),
         (nib.Nifti1Image(SOUND * 0, np.eye(4)), "same value"),
         (nib.Nifti1Image(SOUND.astype(np.complex64), np.eye(4)), "real numbers"),

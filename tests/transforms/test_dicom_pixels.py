@@ -8,8 +8,11 @@ import zlib
 import fabricate_oai as oai
 import gdcm
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGExtended12Bit, JPEGLSNearLossless
 
 from bundle.transforms import LoadFilm
 from bundle.transforms import archive as archive_module
@@ -51,6 +54,33 @@ SYNTAXES = ["JPEGLosslessProcess14_1", "JPEGLosslessProcess14", "JPEGLSLossless"
 @pytest.mark.parametrize("syntax", [*SYNTAXES, "ExplicitVRBigEndian", "ImplicitVRLittleEndian"])
 def test_lossless_transfer_syntaxes_give_the_stored_values(tmp_path, syntax):
     np.testing.assert_array_equal(pixels(compressed(saved(tmp_path), syntax)), STORED)
+
+
+def test_jpeg_of_12_bits_is_refused_by_name(tmp_path):
+    """Only the frame header is made: marker, length, precision, rows, columns."""
+    dataset = oai.film_dataset(RAMP)
+    dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    frame = b"\xff\xd8\xff\xc1\x00\x0b\x0c" + bytes([0, 40, 0, 30, 1, 1, 0x11, 0]) + bytes(8) + b"\xff\xd9"
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    with pytest.raises(ValueError, match=r"JPEG of 12 bits \(process 4\), which is not read; convert"):
+        pixels(oai.save(dataset, tmp_path / "001"))
+
+
+def test_lossy_values_just_beyond_the_depth_are_cut_and_others_refused(tmp_path):
+    """JPEG-LS near-lossless may overshoot; the header's depth is lowered to leave some values just above it."""
+
+    def film(top):
+        path = saved(tmp_path, lambda d: setattr(d, "PixelData", np.round(RAMP * top).astype("<u2").tobytes()), bits=16)
+        dataset = pydicom.dcmread(compressed(path, "JPEGLSLossless"))
+        dataset.file_meta.TransferSyntaxUID = JPEGLSNearLossless
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        return oai.save(dataset, path)
+
+    read = pixels(film(4098))
+    np.testing.assert_array_equal(read, np.minimum(np.round(RAMP * 4098), 4095))
+    with pytest.raises(ValueError, match="above the 12 bits"):
+        pixels(film(8000))
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
