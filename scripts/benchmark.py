@@ -79,8 +79,8 @@ def main() -> int:
     model.set_defaults(measure=measure_model)
     paper = what.add_parser("paper", help="time and memory of configs/paper.json on this machine's CPU")
     paper.add_argument("piece", choices=("step", "volume"), help="a stage-2 training step of batch 1, or a volume")
-    paper.add_argument("--slices", type=int, default=4, metavar="N", help="slices of the volume")
-    paper.add_argument("--steps", type=int, default=2, metavar="N", help="sampling steps of the volume")
+    paper.add_argument("--slices", type=int, default=4, metavar="N", help="slices of a volume")
+    paper.add_argument("--steps", type=int, default=2, metavar="N", help="sampling steps")
     paper.set_defaults(measure=measure_paper)
     for command in (model, paper):
         command.set_defaults(knees=1, threads="all threads")

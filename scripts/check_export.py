@@ -22,7 +22,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, metavar="ROOT", help="the unpacked export")
     parser.add_argument("--schema", required=True, type=Path, metavar="FILE", help="schema of configs/metadata.json")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="empty folder for what the check makes")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder to write to; empty, for what the check makes"
+    )
     return parser.parse_args(arguments)
 
 

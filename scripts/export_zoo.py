@@ -49,7 +49,9 @@ STAMP = (1980, 1, 1, 0, 0, 0)
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="folder for the zip file")
+    parser.add_argument(
+        "--out", type=Path, default=Path("dist"), metavar="DIR", help="folder to write to; the zip file goes there"
+    )
     parser.add_argument("--commit", default="HEAD", metavar="NAME", help="commit to export; default: HEAD")
     parser.add_argument("--no-checks", action="store_true", help="leave out the checks that build the network")
     return parser.parse_args(arguments)

@@ -49,7 +49,13 @@ class Origin:
 
 
 def code(value: str, scheme: str, meaning: str) -> Dataset:
-    """An item of a code sequence."""
+    """An item of a code sequence.
+
+    Args:
+        value: code value.
+        scheme: coding scheme designator.
+        meaning: code meaning.
+    """
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item
