@@ -78,7 +78,7 @@ def main() -> int:
     address = f"http://{HOST}:{arguments.port}"
     print(
         f"MONAI Label serves {NAME}; it is ready when it says `Uvicorn running`.\n"
-        f"  browser    {address}/          every request can be tried there\n"
+        f"  browser    {address}/info/     the model; {address}/ lists all requests (its page needs a network)\n"
         f"  3D Slicer  MONAI Label module, server address {address}\n"
         f"  OHIF       {address}/ohif/     needs the viewer and a DICOMweb archive, see docs/monai-label.md\n"
         f"  films      {studies}\n"
