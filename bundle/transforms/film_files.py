@@ -172,6 +172,9 @@ def _read_nifti(path: Path, what: str, max_pixels: int) -> FilmFile:
             "order; correct the affine."
         )
     check_space(image.header, what)
+    axes = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > 0.02:
+        raise ValueError(f"{what}: its axes are not perpendicular; a sheared film is not read.")
     description = bytes(image.header["descrip"]).decode(errors="replace") if "descrip" in image.header else ""
     return FilmFile(
         np.asarray(turned.dataobj, dtype=np.float32)[..., 0],
