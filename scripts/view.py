@@ -134,6 +134,7 @@ class Explored:
         self.shown = [round(depth * (grid.slices - 1)) for depth in np.linspace(0.2, 0.62, 6)]
 
     def __call__(self, state: tuple[int, ...]) -> np.ndarray:
+        """Rows of pictures for a state."""
         turned = {
             name: grades[position] for (names, grades, _), position in zip(DIALS, state, strict=True) for name in names
         }
@@ -176,10 +177,10 @@ def explorer_of(arguments: argparse.Namespace) -> str:
         {words: [str(grade) for grade in grades] for _, grades, words in DIALS},
         picture,
         about=(
-            "<p>Turn a radiographic reading. The top row is the truth: the phantom's film, and its MRI. Below is what the "
-            "weights make of that film and those readings, as they do for a film of a person: the posterior mean in one "
-            "step, and one sample with the same noise in every state. A cyst is almost invisible on the film, so the "
-            "weights know of it from the reading alone.</p>"
+            "<p>Turn a radiographic reading. The top row is the truth: the phantom's film, and its MRI. Below is what "
+            "the weights make of that film and those readings: the posterior mean in one step, and one sample with the "
+            "same noise in every state. A cyst is almost invisible on the film, so the weights know of it from the "
+            "reading alone.</p>"
             '<p class="notice"><strong>Phantom, and synthetic volumes.</strong> Not for diagnosis.</p>'
         ),
         caption=f"Phantom of seed {arguments.seed}; weights trained on: {explored.network.provenance()}. "

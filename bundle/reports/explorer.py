@@ -20,7 +20,7 @@ QUALITY = 80
 EXPLORER_STYLE = """
 .explorer > input { position: absolute; opacity: 0; pointer-events: none; }
 .explorer .dial { display: flex; align-items: baseline; gap: 8px; margin: 6px 0; }
-.explorer .dial span { min-width: 250px; }
+.explorer .dial span { min-width: 300px; }
 .explorer .dial label { border: 1px solid #9a9a9a; padding: 1px 12px; cursor: pointer; border-radius: 2px; }
 .explorer .states { margin-top: 16px; }
 .explorer .states figure { display: none; margin: 0; background: #000; }
