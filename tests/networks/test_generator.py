@@ -259,3 +259,10 @@ def test_ancestral_volumes_do_not_depend_on_the_slice_batch(small_network):
         small_network.slice_batch = 2
         torch.testing.assert_close(small_network(film, seed=5), whole, atol=1e-4, rtol=0)
         assert not torch.allclose(small_network(film, seed=6), whole)
+
+
+def test_weights_of_nothing_in_the_network_are_refused_by_a_loose_load_too(small_network):
+    """MONAI Label loads without `strict`: another network's file would leave the parameters as they were drawn."""
+    with pytest.raises(ValueError, match="none of this network's parameters"):
+        small_network.load_state_dict({"landmarks.weight": torch.zeros(3)}, strict=False)
+    small_network.load_state_dict({"scale_factor": small_network.scale_factor}, strict=False)
