@@ -59,7 +59,7 @@ class DescribedNetwork(nn.Module):
     def _check_identity(self, state: dict, prefix: str, *_: object) -> None:
         """Refuse weights that speak of another grid or other readings; shapes alone would not show it.
 
-        And those that hold nothing of this network, which a load that is not strict, as MONAI Label's, would leave random.
+        And those that hold nothing of this network, which a load that is not strict, MONAI Label's, would leave random.
         """
         if not any(prefix + name in state for name in self.state_dict()):
             raise ValueError("the weights hold none of this network's parameters; they are of another network.")
