@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -137,3 +138,19 @@ def grade_table(name: str) -> GradeTable:
     if name not in GRADE_TABLES:
         raise ValueError(f"`grade_table` must be one of {', '.join(GRADE_TABLES)}, got {name!r}.")
     return GRADE_TABLES[name]
+
+
+KL = "XRKL"
+KL_GRADES = {table.highest[KL] + 1 for table in GRADE_TABLES.values()}.pop()
+"""Kellgren-Lawrence 0 to 4; every table has them, and has them first."""
+
+
+def kl_grade(readings: Mapping[str, Any] | np.ndarray | None) -> int | None:
+    """Kellgren-Lawrence grade from a dictionary of readings or their vector (array or tensor); None where missing."""
+    if readings is None:
+        return None
+    if isinstance(readings, Mapping):
+        grade = readings.get(KL)
+        return None if grade is None or math.isnan(float(grade)) else int(grade)
+    slots = np.asarray(readings).ravel()[:KL_GRADES]
+    return int(slots.argmax()) if slots.any() else None

@@ -9,17 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bundle.keys import PARTICIPANT, READINGS, SIDE, VISIT
-from bundle.readings import GRADE_TABLES
+from bundle.readings import kl_grade
 
 REAL = "real"
 """Method name of the real volumes' own scores."""
-KL = "XRKL"
-KL_GRADES = {table.highest[KL] + 1 for table in GRADE_TABLES.values()}.pop()
-"""Slots of the Kellgren-Lawrence grade, which come first in every grade table's one-hot vector."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +46,6 @@ class Knee:
             )
         participant, side, visit = (str(item[key]) for key in (PARTICIPANT, SIDE, VISIT))
         return cls(participant, side, visit, kl_grade(item.get(READINGS)))
-
-
-def kl_grade(readings: Mapping[str, Any] | Tensor | np.ndarray | None) -> int | None:
-    """Kellgren-Lawrence grade from a dictionary of readings or their one-hot vector, None where missing."""
-    if readings is None:
-        return None
-    if isinstance(readings, Mapping):
-        grade = readings.get(KL)
-        return None if grade is None or np.isnan(float(grade)) else int(grade)
-    slots = torch.as_tensor(readings).flatten()[:KL_GRADES]
-    return int(slots.argmax()) if bool(slots.any()) else None
 
 
 @dataclass(frozen=True)

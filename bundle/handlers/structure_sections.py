@@ -11,12 +11,12 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys
 
-from bundle.handlers.scores import kl_grade
 from bundle.handlers.structure import SEGMENTED, labels_of, voxel_edges
 from bundle.keys import LABELS, READINGS
 from bundle.metrics.anatomy import Anatomy
 from bundle.metrics.joint_space import COMPARTMENTS
 from bundle.metrics.tissues import ERRORS, TISSUES, tissue_errors, tissue_masks
+from bundle.readings import kl_grade
 
 Row = dict[str, Any]
 SIZES = (*COMPARTMENTS, "osteophytes")

@@ -10,11 +10,7 @@ from torch import Tensor
 
 from bundle.keys import READINGS
 from bundle.networks.baselines import Weightless, no_items
-from bundle.readings import GRADE_TABLES
-
-KL = "XRKL"
-GRADES = GRADE_TABLES["oai"].highest[KL] + 1
-"""KL 0 to 4; every grade table has them first (`kl_grades` reads vectors by that)."""
+from bundle.readings import KL_GRADES, kl_grade
 
 
 class KLMean(Weightless):
@@ -40,8 +36,8 @@ class KLMean(Weightless):
         if least < 1:
             raise ValueError(f"`least` must be at least 1, got {least}.")
         self.least = least
-        self.register_buffer("means", torch.zeros(GRADES + 1, 1, *shape))  # the last is the mean of all
-        self.register_buffer("counts", torch.zeros(GRADES, dtype=torch.int64))
+        self.register_buffer("means", torch.zeros(KL_GRADES + 1, 1, *shape))  # the last is the mean of all
+        self.register_buffer("counts", torch.zeros(KL_GRADES, dtype=torch.int64))
 
     def fit(self, items: Iterable[Mapping[str, Any]]) -> KLMean:
         """Take the means over `items`, in one pass, in place of any earlier ones.
@@ -57,36 +53,31 @@ class KLMean(Weightless):
             ValueError: if there is no item, or a volume has another shape or a value that is not finite.
         """
         means = torch.zeros(self.means.shape, dtype=torch.float64)
-        counts = [0] * (GRADES + 1)
+        counts = [0] * (KL_GRADES + 1)
         for number, item in enumerate(items, start=1):
-            volume, grade = self.volume_of(item, number), _grade_of(item.get(READINGS))
-            for place in {grade, GRADES}:
+            volume, grade = self.volume_of(item, number), _place(kl_grade(item.get(READINGS)))
+            for place in {grade, KL_GRADES}:
                 counts[place] += 1
                 means[place] += (volume - means[place]) / counts[place]
-        if not counts[GRADES]:
+        if not counts[KL_GRADES]:
             raise no_items()
         self.means.copy_(means)
-        self.counts.copy_(torch.tensor(counts[:GRADES]))
-        self.count.fill_(counts[GRADES])
+        self.counts.copy_(torch.tensor(counts[:KL_GRADES]))
+        self.count.fill_(counts[KL_GRADES])
         return self
 
     def volumes(self, film: Tensor, readings: Tensor | None) -> Tensor:
         """The mean of each film's grade, or that of all."""
-        grades = kl_grades(readings) if readings is not None else torch.full((len(film),), GRADES)
+        grades = kl_grades(readings) if readings is not None else torch.full((len(film),), KL_GRADES)
         enough = torch.cat([self.counts >= self.least, self.counts.new_tensor([True], dtype=torch.bool)])
         grades = grades.to(enough.device)
-        return self.means[torch.where(enough[grades], grades, GRADES)]
+        return self.means[torch.where(enough[grades], grades, KL_GRADES)]
 
 
 def kl_grades(readings: Tensor) -> Tensor:
-    """KL grades of one-hot vectors (B, readings_width): (B,) int64, `GRADES` where it is missing."""
-    slots = readings[:, :GRADES]
-    return torch.where(slots.any(dim=1), slots.argmax(dim=1), GRADES)
+    """KL grades of one-hot vectors (B, readings_width): (B,) int64, `KL_GRADES` where it is missing."""
+    return torch.tensor([_place(kl_grade(one)) for one in readings.cpu()])
 
 
-def _grade_of(readings: Mapping[str, float | None] | Tensor | None) -> int:
-    """The grade of one item, `GRADES` where it is missing."""
-    if isinstance(readings, Mapping):
-        grade = readings.get(KL)
-        return GRADES if grade is None else int(grade)
-    return GRADES if readings is None else int(kl_grades(torch.as_tensor(readings)[None])[0])
+def _place(grade: int | None) -> int:
+    return KL_GRADES if grade is None else grade

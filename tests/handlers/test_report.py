@@ -26,11 +26,11 @@ from bundle.handlers import (
     SSIMHandler,
 )
 from bundle.handlers.report import choose
-from bundle.handlers.scores import Knee, ScoreTable, kl_grade, summarise
+from bundle.handlers.scores import Knee, ScoreTable, summarise
 from bundle.inferers.baseline import AddPredictiond
 from bundle.metrics import region_ssim
 from bundle.networks.baselines import MeanVolume
-from bundle.readings import grade_table
+from bundle.readings import grade_table, kl_grade
 from bundle.reports.montage import axial_reformat, panel, sagittal_reformat, slice_indices, sobel_difference
 
 ROWS, COLUMNS, SLICES = 36, 36, 5

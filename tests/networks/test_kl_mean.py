@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bundle.networks.kl_mean import GRADES, KLMean, kl_grades
-from bundle.readings import GRADE_TABLES, MISSING_POLICIES
+from bundle.networks.kl_mean import KLMean, kl_grades
+from bundle.readings import GRADE_TABLES, KL_GRADES, MISSING_POLICIES
 
 SHAPE = (2, 2, 3)
 FILM = torch.zeros(1, 1, 2, 2)
@@ -47,10 +47,10 @@ def test_films_of_a_batch_have_their_own_grades_and_more_slices(fitted):
 @pytest.mark.parametrize("policy", MISSING_POLICIES)
 @pytest.mark.parametrize("table", GRADE_TABLES.values(), ids=GRADE_TABLES)
 def test_grades_are_read_from_every_tables_vector(table, policy):
-    vectors = [torch.from_numpy(table.encode({"XRKL": grade}, policy=policy)) for grade in range(GRADES)]
-    assert kl_grades(torch.stack(vectors)).tolist() == list(range(GRADES))
+    vectors = [torch.from_numpy(table.encode({"XRKL": grade}, policy=policy)) for grade in range(KL_GRADES)]
+    assert kl_grades(torch.stack(vectors)).tolist() == list(range(KL_GRADES))
     missing = torch.from_numpy(table.encode({}, policy=policy))[None]
-    assert kl_grades(missing).tolist() == [0 if policy == "grade0" else GRADES]
+    assert kl_grades(missing).tolist() == [0 if policy == "grade0" else KL_GRADES]
 
 
 def test_it_is_fitted_on_vectors_alike(fitted):
