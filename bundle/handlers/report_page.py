@@ -101,20 +101,22 @@ def render(report: Report) -> str:
     shown = "".join(_knee(report, index, pictures) for index, pictures in report.pictures)
     body = f"""<p class="muted">{count(len(knees), "knee")} of {count(participants, "participant")}</p>
 <div class="notice">{phantom}<p>{RESEARCH}</p></div>
-<h2>Scores</h2>
+<p class="muted">On this page: <a href="#knees">knees</a>, <a href="#scores">scores</a>, <a href="#grades">scores by
+grade</a>, <a href="#conventions">conventions</a>.</p>
+<h2 id="knees">Knees, by Kellgren-Lawrence grade</h2>
+<p>{ORIENTATION} {_selection(report)} {HINT if report.pictures else ""}</p>
+{shown}
+<h2 id="scores">Scores</h2>
 {_score_table(report)}
 {_notes(report.table, report.rows)}
 <figure><img src="{plots}" alt="Box plots of every metric, one box a method"></figure>
 <p class="muted">Boxes span the quartiles with the median inside; whiskers reach 1.5 times as far beyond; a dot is a
 volume.</p>
 {_paired_table(report)}
-<h2>Scores by Kellgren-Lawrence grade</h2>
+<h2 id="grades">Scores by Kellgren-Lawrence grade</h2>
 {_grade_tables(report)}
 {_sections(report)}
-<h2>Knees, by Kellgren-Lawrence grade</h2>
-<p>{ORIENTATION} {_selection(report)} {HINT if report.pictures else ""}</p>
-{shown}
-<h2>Conventions</h2>
+<h2 id="conventions">Conventions</h2>
 {_conventions(report)}
 <h2>Provenance</h2>
 {definitions(report.provenance) or "<p>Not stated.</p>"}"""

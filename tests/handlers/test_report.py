@@ -159,7 +159,7 @@ def test_page_is_self_contained_and_says_what_it_shows(written):
     assert "<script" not in page
     assert "Model &lt;A&gt;" in page
     assert "<A>" not in page
-    assert not re.findall(r'(?:src|href)="(?!data:image/(?:png|jpeg);base64,)', page)
+    assert not re.findall(r'(?:src|href)="(?!data:image/(?:png|jpeg);base64,|#)', page)
     assert "@import" not in page
     assert "url(" not in page
 
