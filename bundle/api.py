@@ -14,16 +14,16 @@ from monai.transforms import Compose
 
 from bundle.covariates import encode as encode_covariates
 from bundle.covariates import policy_of
-from bundle.data.knee_roi import CONFIDENCE
 from bundle.data.readings_estimator import ReadingsEstimator
 from bundle.geometry import check_side
-from bundle.keys import COVARIATES, FILM, MIRRORED, READINGS, SIDE
+from bundle.keys import CONFIDENCE, COVARIATES, FILM, MIRRORED, READINGS, SIDE
 from bundle.networks import FilmToVolume
 from bundle.networks.identity import text_of
 from bundle.sampling import RunningMoments
 from bundle.transforms import EncodeReadingsd
 from bundle.transforms.volume import place_volume
-from bundle.weights import load_weights, read_weights, weights_hash
+from bundle.weights import load_weights, read_weights
+from bundle.writers import file_hash
 
 PHANTOM = "synthetic-phantom"
 PREDICT = "predict"
@@ -167,7 +167,7 @@ class Synthesiser:
         parser = _parser(root, weights=self.weights)
         self.network: FilmToVolume = parser.get_parsed_content("network_def")
         load_weights(self.network, self.weights).to(device)
-        self.weights_sha256 = weights_hash(self.weights)
+        self.weights_sha256 = file_hash(self.weights)
         parser["film_spacing_mm"] = spacing_mm
         self.preprocessing: Compose = parser.get_parsed_content("film_preprocessing")
         self.version: str = ConfigParser.load_config_file(str(Path(root) / "configs" / "metadata.json"))["version"]

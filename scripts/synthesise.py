@@ -19,6 +19,7 @@ from tqdm import tqdm
 from bundle.api import PREDICT, Synthesiser
 from bundle.covariates import encode as encode_covariates
 from bundle.data.film_source import origin_of
+from bundle.keys import CONFIDENCE
 from bundle.readings import grade_table
 from bundle.writers import KINDS, file_hash, finished, unique_stems, write_synthetic
 
@@ -143,36 +144,18 @@ def is_film_name(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not hidden_or_made
 
 
-def settings_of(
-    arguments: argparse.Namespace,
-    *,
-    side: str | None,
-    readings: dict[str, float | None] | str | None,
-    covariates: dict[str, float | str],
-    synthesiser: Synthesiser,
-) -> dict:
-    """What a volume depends on beside its film."""
+def settings_of(arguments: argparse.Namespace, given: dict, synthesiser: Synthesiser) -> dict:
+    """What a volume depends on beside its film; `given` is its side, readings and covariates."""
     chosen = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS}
-    graded_by = file_hash(synthesiser.readings_weights) if readings == PREDICT else None
+    graded_by = file_hash(synthesiser.readings_weights) if given["readings"] == PREDICT else None
     weights = {"weights_sha256": synthesiser.weights_sha256, "readings_weights_sha256": graded_by}
-    given = {"side": side, "readings": readings, "covariates": covariates}
     return chosen | given | {"bundle_version": synthesiser.version} | weights
 
 
-def make(
-    film: Path,
-    stem: str,
-    arguments: argparse.Namespace,
-    *,
-    side: str | None,
-    readings: dict[str, float | None] | str | None,
-    covariates: dict[str, float | str],
-    synthesiser: Synthesiser,
-) -> dict:
+def make(film: Path, stem: str, arguments: argparse.Namespace, given: dict, synthesiser: Synthesiser) -> dict:
     """Make the files of one volume, unless they are there; gives the line that `--json` prints."""
     start = time.perf_counter()
-    given = {"side": side, "readings": readings, "covariates": covariates}
-    settings = settings_of(arguments, **given, synthesiser=synthesiser)
+    settings = settings_of(arguments, given, synthesiser)
     film_sha256 = file_hash(film)
     if not arguments.overwrite:
         there = finished(arguments.out, stem, film_sha256=film_sha256, settings=settings)
@@ -218,7 +201,7 @@ def make(
 
 def line(film: Path, record: dict, files: list[Path], *, skipped: bool) -> dict:
     """What `--json` prints of a volume."""
-    shown = {name: record.get(name) for name in ("side", "seconds", "knee_confidence", "weights_sha256")}
+    shown = {name: record.get(name) for name in ("side", "seconds", CONFIDENCE, "weights_sha256")}
     return {"film": str(film), **shown, "skipped": skipped, "files": [str(file) for file in files]}
 
 
@@ -248,7 +231,7 @@ def main() -> int:
             stem = plain + (f"_{side}" if arguments.side == "both" else "")
             try:
                 given = {"side": side, "readings": readings, "covariates": covariates}
-                made = make(film, stem, arguments, **given, synthesiser=synthesiser)
+                made = make(film, stem, arguments, given, synthesiser)
             except Exception as error:  # whatever is wrong with one film, the others are made
                 failed += 1
                 reason = error if isinstance(error, ValueError | OSError | RuntimeError) else _named(film, error)

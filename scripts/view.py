@@ -19,7 +19,7 @@ from tqdm import tqdm
 import bundle
 from bundle.data import CropKnee
 from bundle.geometry import AXES, SIDES
-from bundle.keys import FILM, MRI
+from bundle.keys import CONFIDENCE, FILM, MRI
 from bundle.phantom.anatomy import sample_person
 from bundle.phantom.on_the_fly import OnTheFly
 from bundle.readings import VARIABLES
@@ -29,7 +29,7 @@ from bundle.transforms import FlattenFilmd, LoadFilm
 from bundle.writers import stem_of, whole
 
 ROOT = Path(__file__).resolve().parents[1]
-FACTS = ("side", "samples", "seed", "bundle_version", "weights_sha256", "trained_on", "knee_confidence")
+FACTS = ("side", "samples", "seed", "bundle_version", "weights_sha256", "trained_on", CONFIDENCE)
 
 DIALS = (
     (("XRJSM",), (0, 1, 2, 3), "Narrowing, medial (XRJSM)"),

@@ -15,12 +15,9 @@ from monai.transforms import MapTransform
 from bundle.data.joint_line import Knee, find_joint, pixel_edges
 from bundle.data.landmarks import CONFIDENT, LandmarkMaps
 from bundle.geometry import FIELD_OF_VIEW_MM, FILM_MAGNIFICATION, Grid, check_side
-from bundle.keys import SIDE
+from bundle.keys import CONFIDENCE, SIDE
 from bundle.networks.knee_finder import KneeFinder
 from bundle.transforms import apply_weights, axis_weights
-
-CONFIDENCE = "knee_confidence"
-"""Entry of a cut film's meta: how sure the finder was; 1 for a film that was cut before."""
 
 
 def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> Knee:

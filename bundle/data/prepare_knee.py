@@ -13,13 +13,14 @@ import torch
 from monai.data import MetaTensor
 
 from bundle.data.boxes import Box, knee_in_box
-from bundle.data.knee_roi import CONFIDENCE, CropKnee
+from bundle.data.knee_roi import CropKnee
 from bundle.data.oai_dicom import Series
 from bundle.data.oai_entries import shown
 from bundle.data.oai_index import MR_SERIES, KneePair
 from bundle.data.oai_layout import visit_number
 from bundle.data.slice_window import MIN_SLICES, resample_series
 from bundle.data.volume_files import read_volume
+from bundle.keys import CONFIDENCE
 from bundle.readings import check_policy, grade_table
 from bundle.transforms import LoadFilm, NormaliseFilm, NormaliseVolume
 from bundle.transforms.film_files import PHANTOM_MARK, PREPARED_MARK
@@ -188,7 +189,7 @@ def make_knee(
     phantom = bool(film.meta["synthetic_phantom"]) and series.synthetic_phantom
     note = {
         "source": PHANTOM_MARK if phantom else "own" if pair.own else "oai",
-        "knee_confidence": round(float(cut.meta[CONFIDENCE]), 3),
+        CONFIDENCE: round(float(cut.meta[CONFIDENCE]), 3),
         "film_spacing": cut.meta["spacing_source"],
         "film_spacing_mm": round(float(film.affine[:3, 0].norm()), 4),
         "slices": series.volume.shape[2],

@@ -16,8 +16,7 @@ from torch import Tensor
 from bundle.engines.mlflow_store import experiment_of, log_metrics, log_parameters, run_of, stay_at_home
 from bundle.engines.record import merged_config
 from bundle.keys import FILM, PRED
-from bundle.weights import weights_hash
-from bundle.writers import PicturedKnee, knee_strip
+from bundle.writers import PicturedKnee, file_hash, knee_strip
 
 REMEMBERED = "mlflow_run.txt"
 LABEL = "label"
@@ -114,7 +113,7 @@ class TrackedRun:
         if self.handler is None:
             return
         if weights is not None and Path(weights).is_file():
-            self.client.set_tag(self.run_id, "weights_sha256", weights_hash(weights))
+            self.client.set_tag(self.run_id, "weights_sha256", file_hash(weights))
         for path in files:
             if Path(path).is_file():
                 self.client.log_artifact(self.run_id, str(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -12,6 +10,7 @@ import numpy as np
 from monai.utils import optional_import
 
 from bundle.reports.page import document
+from bundle.reports.viewer import picture_uri
 
 Image, has_pillow = optional_import("PIL.Image")
 ImageDraw, _ = optional_import("PIL.ImageDraw")
@@ -42,7 +41,7 @@ def explorer_page(
     Args:
         title: as text.
         dials: what can be turned to the names of its positions; every combination is a state.
-        picture: from a state, one position a dial, to grey or RGB pixels (H, W) or (H, W, 3), uint8.
+        picture: from a state, one position a dial, to grey pixels (H, W), uint8.
         about: HTML above the dials.
         caption: of every picture, as text.
 
@@ -76,7 +75,8 @@ def explorer_page(
         rules.append(f"{chosen} ~ .states .{name} {{ display: block; }}")
         said = ", ".join(f"{dial} {dials[dial][position]}" for dial, position in zip(dials, state, strict=True))
         figures.append(
-            f'<figure class="{name}"><img src="{_jpeg(picture(state))}" alt="{escape(said, True)}">'
+            f'<figure class="{name}"><img src="{picture_uri(picture(state), quality=QUALITY)}" '
+            f'alt="{escape(said, True)}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
     body = (
@@ -113,9 +113,3 @@ def captioned_rows(rows: Mapping[str, Sequence[np.ndarray]], heads: Sequence[str
 
 def _id(dial: int, position: int) -> str:
     return f"d{dial}p{position}"
-
-
-def _jpeg(pixels: np.ndarray) -> str:
-    held = io.BytesIO()
-    Image.fromarray(pixels).save(held, format="JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode("ascii")

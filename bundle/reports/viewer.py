@@ -191,11 +191,11 @@ def colours(values: np.ndarray, *, top: float) -> np.ndarray:
     return np.round(255 * np.stack([red, green, 0 * share, share], axis=-1)).astype(np.uint8)
 
 
-def picture_uri(pixels: np.ndarray) -> str:
+def picture_uri(pixels: np.ndarray, *, quality: int = QUALITY) -> str:
     """8-bit pixels as a data URI: JPEG for grey (H, W), WebP for colours with opacity (H, W, 4)."""
     kind = "JPEG" if pixels.ndim == 2 else "WEBP"
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format=kind, quality=QUALITY, optimize=True)
+    Image.fromarray(pixels).save(content, format=kind, quality=quality, optimize=True)
     return f"data:image/{kind.lower()};base64," + base64.b64encode(content.getvalue()).decode("ascii")
 
 

@@ -1,6 +1,6 @@
 """Weights in files: our own, and those imported from elsewhere."""
 
-from bundle.weights.files import load_weights, read_weights, save_weights, weights_hash
+from bundle.weights.files import load_weights, read_weights, save_weights
 from bundle.weights.importing import KINDS, import_weights
 from bundle.weights.pretrained import load_parts, load_pretrained
 from bundle.weights.starting import load_start
@@ -14,5 +14,4 @@ __all__ = [
     "load_weights",
     "read_weights",
     "save_weights",
-    "weights_hash",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -97,12 +96,6 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     except ValueError as error:
         raise ValueError(f"weights {path}: {error}") from None
     return network.eval()
-
-
-def weights_hash(path: str | Path) -> str:
-    """SHA-256 of a weights file, first 16 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _first_line(error: Exception) -> str:

@@ -31,7 +31,7 @@ def unique_stems(films: Sequence[Path]) -> list[str]:
     """
     places = [path.resolve() for path in films]
     stems = [stem_of(path.name) for path in films]
-    same_folder = Counter(zip((place.parent for place in places), (stem for stem in stems), strict=True))
+    same_folder = Counter(zip((place.parent for place in places), stems, strict=True))
     for number, (place, stem) in enumerate(zip(places, stems, strict=True)):
         if same_folder[place.parent, stem] > 1:
             stems[number] = place.name.replace(".", "_")
@@ -50,5 +50,5 @@ def unique_stems(films: Sequence[Path]) -> list[str]:
 
 def _alike(stems: Sequence[str]) -> list[int]:
     """Numbers of the stems that occur more than once."""
-    count = Counter(stem for stem in stems)
+    count = Counter(stems)
     return [number for number, stem in enumerate(stems) if count[stem] > 1]

@@ -14,7 +14,7 @@ from monai.transforms import SaveImaged
 from pydicom.uid import generate_uid
 
 from bundle.geometry import AXES
-from bundle.keys import FILM, MIRRORED
+from bundle.keys import CONFIDENCE, FILM, MIRRORED
 from bundle.writers.dicom import write_dicom
 from bundle.writers.dicom_header import Origin
 from bundle.writers.finished import file_hash
@@ -25,8 +25,6 @@ from bundle.writers.sheet import write_sheet
 from bundle.writers.whole import whole_set
 
 METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
-CONFIDENCE = "knee_confidence"
-"""Entry of a film's meta that `bundle.data.CropKnee` writes, and of the sidecar."""
 
 
 def write_synthetic(

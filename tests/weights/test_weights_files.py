@@ -5,7 +5,8 @@ import pickle
 import pytest
 import torch
 
-from bundle.weights import load_weights, read_weights, save_weights, weights_hash
+from bundle.weights import load_weights, read_weights, save_weights
+from bundle.writers import file_hash
 
 
 def test_what_is_saved_is_loaded_to_half_precision(small_network, tmp_path):
@@ -75,8 +76,8 @@ def test_missing_and_damaged_files_say_so(small_network, tmp_path):
     with pytest.raises(FileNotFoundError, match="make weights"):
         load_weights(small_network, tmp_path / "none.pt")
     path = save_weights(small_network, tmp_path / "m.pt", trained_on="x")
-    first = weights_hash(path)
+    first = file_hash(path)
     path.write_bytes(path.read_bytes()[:1000])
-    assert weights_hash(path) != first
+    assert file_hash(path) != first
     with pytest.raises(ValueError, match="not a file of tensors"):
         load_weights(small_network, path)
