@@ -82,8 +82,9 @@ zoo: env  ## A clean export of HEAD for the model zoo in dist/, checked
 	$(python) scripts/export_zoo.py --out dist
 
 ##@ Develop
+# A thread a process: two processes with two threads each on two cores wait for each other, three times as long.
 test: env-dev  ## The tests that take seconds each (under 12 minutes with set-up)
-	$(python) -m pytest -m "not slow and not gpu" --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(python) -m pytest -m "not slow and not gpu" --numprocesses 2 --dist loadfile
 
 test-real: env-dev  ## The slow and real tests (under 60 minutes); ends with what was skipped and why
 	$(python) -m pytest -m "slow or gpu" -ra

@@ -2,8 +2,7 @@
 
 import os
 
-# The quick tests run on two processes (`make test`), the slow ones on one.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import subprocess
 import sys
