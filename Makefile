@@ -35,14 +35,16 @@ data/weights/dataset.json: | env
 	$(python) scripts/prepare_data.py --oai data/weights_oai --out data/weights --size 128
 
 .PRECIOUS: data/weights-%/dataset.json
+data/weights-%/dataset.json: PEOPLE = 640
 data/weights-%/dataset.json: | env
-	$(python) scripts/make_phantom.py --out data/weights_oai-$* --participants 640 --seed $* --enrich --size demo
+	$(python) scripts/make_phantom.py --out data/weights_oai-$* --participants $(PEOPLE) --seed $* --enrich --size demo
 	$(python) scripts/prepare_data.py --oai data/weights_oai-$* --out data/weights-$* --size 128
 
-weights: data/weights/dataset.json  ## Train the shipped weights from nothing (3 hours on 2 cores; stop and go on at will)
+weights: data/weights/dataset.json  ## Train the shipped weights from nothing (4 hours on 2 cores; stop and go on at will)
 	$(bundle) training --config_file configs/train.json --dataset_dir data/weights --run_name weights \
 		--precision bfloat16 --readings_dropout 0.25 --autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
 	$(MAKE) weights-2 START=runs/weights/model.pt
+	$(MAKE) weights-3 START=runs/weights-2/model.pt PEOPLE=900
 
 # Optimisers and warm-up start afresh; the weights keep a line about each round.
 weights-%: START = models/model.pt

@@ -20,6 +20,7 @@ class Row:
         name: in the table.
         overlays: configurations over train.json and inference.json, as paths below `configs/` without `.json`.
         options: of its training, over the plan's.
+        evaluation: options of its evaluation, over the plan's: those of its training that shape the network.
         trained: whether it has weights to train; the others are fitted when an evaluation starts.
         baseline: whether the other rows are tested against it.
     """
@@ -28,6 +29,7 @@ class Row:
     name: str
     overlays: Sequence[str] = ()
     options: Options = field(default_factory=dict)
+    evaluation: Options = field(default_factory=dict)
     trained: bool = True
     baseline: bool = True
 

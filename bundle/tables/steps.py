@@ -81,7 +81,7 @@ def evaluation_step(plan: Plan, case: Case, out: Path, *, weights: Path | None, 
     command = _workflow("evaluation", ["inference", "evaluate", *case.row.overlays, *plan.sizes])
     given: dict[str, Any] = {"dataset_dir": data_of(out, case.knees), "output_dir": folder}
     given |= {} if weights is None else {"weights": weights}
-    command += _given(given | dict(plan.evaluation))
+    command += _given({**given, **plan.evaluation, **case.row.evaluation})
     return Step(name, tuple(command), folder / "summary.json")
 
 

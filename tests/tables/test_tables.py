@@ -14,6 +14,7 @@ from bundle.data.datalist import pairs
 from bundle.tables import read_plan, run_plan
 from bundle.tables.plan import candidates, epochs_of
 from bundle.tables.publish import publish
+from bundle.tables.steps import Case, evaluation_step
 from bundle.tables.subset import write_subset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +125,24 @@ def test_commands_are_those_of_the_readme(done):
     assert option(evaluate, "weights") == str(Path(option(train, "output_dir")) / "model.pt")
     assert option(train, "dataset_dir") == str(out / "data")
     assert "--weights" not in machine.commands[6], "a row that is fitted has no weights"
+
+
+def test_what_shapes_a_row_s_network_reaches_its_evaluation(tmp_path):
+    """A narrower network than its configuration's is trained and read back with one width."""
+    row = {"key": "a", "name": "A", "options": {"cae_width": 8}, "evaluation": {"cae_width": 8, "sampling_steps": 1}}
+    plan = plan_of(tmp_path, rows=[row], evaluation={"sampling_steps": 2})
+    case = Case(plan.rows[0], 0, None)
+    step = evaluation_step(plan, case, tmp_path, weights=tmp_path / "model.pt", folder=tmp_path / "eval", name="a")
+    assert option(step.command, "cae_width") == "8"
+    assert option(step.command, "sampling_steps") == "1", "the row's own lies over the plan's"
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_options_of_a_network_are_given_to_training_and_evaluation_alike(path):
+    shaping = {"cae_width", "generated_slices"}
+    for row in read_plan(path).rows:
+        given = {name: value for name, value in row.options.items() if name in shaping}
+        assert given == {name: value for name, value in row.evaluation.items() if name in shaping}, row.key
 
 
 def test_tuning_chooses_the_best_last_validation_for_every_training(done):
