@@ -35,3 +35,14 @@ def test_the_page_says_how_many_knees_and_that_they_are_phantoms():
     text = (ROOT / "docs" / "results.md").read_text()
     assert f"{summary['knees']} knees" in text
     assert "phantom" in text
+
+
+def test_the_share_of_the_explainable_is_the_summary_s():
+    section = json.loads((ROOT / "docs" / "results" / "preliminary" / "summary.json").read_text())["sections"][
+        "explainable"
+    ]
+    found = [dict(zip(section["columns"], row, strict=True)) for row in section["rows"]]
+    text = (ROOT / "docs" / "results.md").read_text()
+    for row in found:
+        share = [f"{row[name]:.3f}" for name in ("share", "share, low", "share, high")]
+        assert f"| {row['method']} | {share[0]} | {share[1]} to {share[2]} |" in text, row["method"]
