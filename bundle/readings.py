@@ -107,6 +107,31 @@ class GradeTable:
             blocks.append(np.asarray(available, dtype=np.float32))
         return np.concatenate(blocks)
 
+    def replaced(self, vector: np.ndarray, readings: Mapping[str, float], *, policy: str = "zeros") -> np.ndarray:
+        """A knee's vector with these readings in place of its own.
+
+        Args:
+            vector: as `encode` gives it under `policy`; it stays as it is.
+            readings: variable to grade; other variables keep what the vector says.
+            policy: of the vector.
+
+        Raises:
+            ValueError: on another length, an unknown variable, grade or policy.
+        """
+        if vector.shape != (self.vector_width(policy),):
+            raise ValueError(
+                f"`vector` must have shape ({self.vector_width(policy)},) for grade table `{self.name}` with missing "
+                f"readings `{policy}`, got {vector.shape}."
+            )
+        told, result, start = self.encode(readings), vector.copy(), 0
+        for place, (variable, top) in enumerate(self.highest.items()):
+            block = slice(start, start := start + top + 1)
+            if variable in readings:
+                result[block] = told[block]
+                if policy == "mask":
+                    result[self.width + place] = 1.0
+        return result
+
 
 def check_policy(policy: str) -> str:
     """Return `policy`, or raise ValueError naming those that exist."""

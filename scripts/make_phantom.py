@@ -23,6 +23,7 @@ def main() -> int:
         "--seed", type=int, required=True, metavar="S", help="seed; participant i of a cohort does not depend on N"
     )
     parser.add_argument("--size", choices=tuple(SIZES), default="demo", help="pixels a side of the MRI; 64, 256 or 512")
+    parser.add_argument("--only", nargs="+", metavar="ID", help="make these of the N people alone")
     parser.add_argument("--truth", action="store_true", help="write label volumes, joint spaces, landmarks and poses")
     parser.add_argument("--enrich", action="store_true", help="raise rare findings to one knee in four")
     parser.add_argument(
@@ -60,14 +61,17 @@ def main() -> int:
             posterior=arguments.posterior,
             given=arguments.given,
         )
-        made = make_cohort(arguments.out, recipe, participants=arguments.participants, workers=arguments.workers)
+        made = make_cohort(
+            arguments.out, recipe, participants=arguments.participants, only=arguments.only, workers=arguments.workers
+        )
         if arguments.sheet:
             shown = min(arguments.participants, 12)
             write_sheet(arguments.sheet, seed=arguments.seed, participants=shown, enrich=arguments.enrich)
     except (ValueError, OSError) as error:
         print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
         return 1
-    print(f"{made} of {arguments.participants} participants made, the others were there", file=sys.stderr)
+    asked = arguments.participants if arguments.only is None else len(set(arguments.only))
+    print(f"{made} of {asked} participants made, the others were there", file=sys.stderr)
     print(arguments.out)
     if arguments.sheet:
         print(arguments.sheet)

@@ -22,6 +22,7 @@ SHARED = (
     "covariates",
     "sampling_steps",
     "noise_correlation",
+    "noise_length_mm",
     "noise_schedule",
     "network_def",
     "network",

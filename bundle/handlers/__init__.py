@@ -4,6 +4,7 @@ from bundle.handlers.depth_curve import SliceCountCurve
 from bundle.handlers.each_method import for_each_method, present_methods
 from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
 from bundle.handlers.findings import FindingsReport
+from bundle.handlers.galleries import InterpolationGallery, ReadingsGallery
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -27,8 +28,10 @@ __all__ = [
     "FindingsReport",
     "FloorShareHandler",
     "ImageQualityHandler",
+    "InterpolationGallery",
     "MemorisationHandler",
     "PSNRHandler",
+    "ReadingsGallery",
     "RegionSSIMHandler",
     "RetrievalHandler",
     "SSIMHandler",

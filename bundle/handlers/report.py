@@ -45,7 +45,8 @@ class EvaluationReport:
       `mean_volume_near_edge`; `real_<metric>` are the real volumes' own scores. The conventions at the page's foot
       are those of `bundle.handlers.ImageQualityHandler`.
     - handlers of measures over the whole set leave their tables in `engine.state.report_sections`, see
-      `bundle.reports.sections`, before this one writes: name them in `sections`, or attach them earlier.
+      `bundle.reports.sections`, before this one writes: name them in `sections`, or attach them earlier. Pictures of
+      theirs are in `engine.state.report_galleries`, see `bundle.reports.galleries`.
 
     Voxel sizes come from the real volume's affine, else from the default grid. Under several ranks the first writes
     the scores of all.
@@ -62,6 +63,8 @@ class EvaluationReport:
         max_knees: how many knees are shown in pictures.
         viewed: how many methods, from the first, the volume viewers show beside the real volume.
         sections: handlers of measures over the whole set, attached with this one and run before it writes.
+        galleries: handlers of pictures beside the knees', attached in the same way.
+        samples: key of the model's samples, (K, 1, H, W, S); where there are two or more, the page shows their spread.
         real: key of the real volume.
 
     Raises:
@@ -82,6 +85,8 @@ class EvaluationReport:
         max_knees: int = 6,
         viewed: int = 2,
         sections: Iterable[Any] = (),
+        galleries: Iterable[Any] = (),
+        samples: str = "pred_samples",
         real: str = CommonKeys.LABEL,
     ) -> None:
         if not methods or REAL in methods:
@@ -99,13 +104,14 @@ class EvaluationReport:
         self.lo = lowest_intensity(self.data_range, lo)
         self.max_knees = max_knees
         self.viewed = dict(list(self.methods.items())[:viewed])
-        self.sections = list(sections)
+        self.before = [*sections, *galleries]
+        self.samples = samples
         self.real = real
         self._start()
 
     def attach(self, engine: Engine) -> None:
-        """Attach to `engine`, `sections` first; metric handlers may be attached before or after."""
-        for handler in self.sections:
+        """Attach to `engine`, `sections` and `galleries` first; metric handlers may be attached before or after."""
+        for handler in self.before:
             handler.attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
@@ -139,7 +145,15 @@ class EvaluationReport:
             {method: self._unit(_entry(item, method)) for method in self.methods},
             spacing_mm=_spacing_mm(real),
             viewed=self.viewed,
+            spread=self._spread(item),
         )
+
+    def _spread(self, item: Mapping[str, Any]) -> np.ndarray | None:
+        """Standard deviation over the item's samples, intensities in [0, 1]; None where it has fewer than two."""
+        samples = item.get(self.samples)
+        if not isinstance(samples, torch.Tensor) or samples.ndim != 5 or len(samples) < 2:
+            return None
+        return _array(torch.as_tensor(samples).std(0), dims=4) / self.data_range
 
     def _unit(self, volume: torch.Tensor) -> np.ndarray:
         return (_array(volume, dims=4) - self.lo) / self.data_range
@@ -176,6 +190,7 @@ class EvaluationReport:
             conventions=conventions,
             provenance=self.provenance,
             sections=sections,
+            galleries=list(getattr(state, "report_galleries", {}).values()),
             **analysis,
         )
         summary = {

@@ -10,7 +10,18 @@ from typing import Any
 from bundle.handlers.analysis import NO_GRADE
 from bundle.handlers.figures import box_plots
 from bundle.handlers.scores import REAL, Knee, ScoreTable
-from bundle.reports.montage import AXIAL_AT, DEPTHS, SAGITTAL_AT, SOBEL_CEILING, KneePictures, Panel, Row, data_uri
+from bundle.reports.galleries import Gallery
+from bundle.reports.montage import (
+    AXIAL_AT,
+    DEPTHS,
+    SAGITTAL_AT,
+    SOBEL_CEILING,
+    SPREAD_CEILING,
+    KneePictures,
+    Panel,
+    Row,
+    data_uri,
+)
 from bundle.reports.page import (
     PHANTOM,
     RESEARCH,
@@ -35,7 +46,8 @@ ORIENTATION = (
     f"{SAGITTAL_AT:.0%} of the columns, has the front of the knee on the left; the axial one, at {AXIAL_AT:.0%} of the "
     "rows, is seen from the feet with the front on top. All images keep their proportions in millimetres. "
     "Sobel: absolute difference of the gradient magnitudes of the synthesised and the real slice, intensities in "
-    f"[0, 1]; white is 0, black is {SOBEL_CEILING} and more."
+    f"[0, 1]; white is 0, black is {SOBEL_CEILING} and more. Spread, where it is shown: standard deviation over the "
+    f"model's samples; black is 0, white is {SPREAD_CEILING} and more."
 )
 KNEE_STYLE = """
 .knee { margin: 30px 0 48px; break-inside: avoid; }
@@ -66,6 +78,7 @@ class Report:
         by_grade: metric to grade to method to statistics (`analysis.by_grade`).
         paired: baseline to metric to the model's difference (`analysis.against_baselines`).
         sections: tables of measures over the whole set, as handlers leave them in `engine.state.report_sections`.
+        galleries: pictures beside the knees', as handlers leave them in `engine.state.report_galleries`.
     """
 
     title: str
@@ -79,6 +92,7 @@ class Report:
     by_grade: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
     paired: Mapping[str, Mapping[str, Mapping[str, Any]]]
     sections: Mapping[str, Mapping[str, Any]]
+    galleries: Sequence[Gallery] = ()
 
     @property
     def rows(self) -> dict[str, str]:
@@ -106,6 +120,7 @@ grade</a>, <a href="#conventions">conventions</a>.</p>
 <h2 id="knees">Knees, by Kellgren-Lawrence grade</h2>
 <p>{ORIENTATION} {_selection(report)} {HINT if report.pictures else ""}</p>
 {shown}
+{"".join(_gallery(gallery) for gallery in report.galleries)}
 <h2 id="scores">Scores</h2>
 {_score_table(report)}
 {_notes(report.table, report.rows)}
@@ -229,11 +244,13 @@ def _knee(report: Report, index: int, pictures: KneePictures) -> str:
     heading = f"{escape(knee.participant)} <span>&middot; {_describe(knee, mirrored=index in report.mirrored)}</span>"
     heads = ["", *(f"Coronal, d = {depth:g}" for depth in DEPTHS), "Sagittal", "Axial"]
     film = f'<div class="head">Film</div>{_image(pictures.film, "Film")}'
-    rows = 2 + 2 * len(report.methods)
+    rows = 2 + 2 * len(report.methods) + (pictures.spread is not None)
     cells = [f'<div class="film" style="grid-row: 1 / span {rows}">{film}</div>']
     cells += [f'<div class="head">{head}</div>' for head in heads]
     cells.append(_row("Real MRI", pictures.real))
     cells += [_row(name, pictures.volumes[m]) for m, name in report.methods.items()]
+    if pictures.spread is not None:
+        cells.append(_row("Spread of the samples", pictures.spread))
     cells += [
         _row(f"Sobel difference: {name}", pictures.differences[method]) for method, name in report.methods.items()
     ]
@@ -260,6 +277,19 @@ def _knee_scores(report: Report, index: int) -> str:
         for metric in report.table.metrics
     ]
     return table(["", *report.rows.values()], rows)
+
+
+def _gallery(gallery: Gallery) -> str:
+    heads = "".join(f'<div class="head">{escape(head)}</div>' for head in ("", *gallery.columns))
+    rows = "".join(
+        f'<div class="name">{escape(name)}</div>' + "".join(f"<div>{_image(one, name)}</div>" for one in panels)
+        for name, panels in gallery.rows
+    )
+    columns = f"grid-template-columns: 150px repeat({len(gallery.columns)}, auto)"
+    return (
+        f"<h2>{escape(gallery.title)}</h2><p>{escape(gallery.note)}</p>"
+        f'<div class="panels" style="{columns}">{heads}{rows}</div>'
+    )
 
 
 def _row(name: str, row: Row) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from bundle.phantom.mri import SIZES, render_mri
 from bundle.phantom.nda_writer import IMAGES, pack_series, write_nda_tables
 from bundle.phantom.oai_tables import OTHER_CASE, participant_rows, write_tables
 from bundle.phantom.oai_writer import write_participant
+from bundle.phantom.population import participant_id
 from bundle.phantom.pose import SCANS, solve_pose
 from bundle.phantom.posterior import GIVEN, write_posterior
 from bundle.phantom.series import VISIT, Series, plan_series, with_clutter
@@ -92,7 +94,9 @@ class Recipe:
         return self.fault(person.index).in_series(planned)
 
 
-def make_cohort(root: Path, recipe: Recipe, *, participants: int, workers: int | None = None) -> int:
+def make_cohort(
+    root: Path, recipe: Recipe, *, participants: int, only: Collection[str] | None = None, workers: int | None = None
+) -> int:
     """Write a cohort as OAI is released, going on where an earlier call was cut off.
 
     Participant i does not depend on how many there are, on the order, or on the number of processes.
@@ -101,23 +105,25 @@ def make_cohort(root: Path, recipe: Recipe, *, participants: int, workers: int |
         root: folder of the release; made if needed.
         recipe: seed, size and options; must equal those of what `root` already holds.
         participants: how many; more than before extends the cohort.
+        only: IDs of those among them who are made; None makes all. The tables hold whom the cohort holds.
         workers: processes, each single-threaded; None means one a core.
 
     Returns:
         how many participants were made now.
 
     Raises:
-        ValueError: on arguments out of range, or when `root` holds something else.
+        ValueError: on arguments out of range, an ID that is not in the cohort, or when `root` holds something else.
     """
     if not 1 <= participants <= _LIMIT:
         raise ValueError(f"`participants` must be from 1 to {_LIMIT}, got {participants}.")
     if workers is not None and workers < 1:
         raise ValueError(f"`workers` must be 1 or more, got {workers}.")
-    _claim(root, recipe, participants)
-    people = [recipe.person(index) for index in range(participants)]
+    indices = range(participants) if only is None else _indices(recipe.seed, participants, only)
+    _claim(root, recipe, participants, only)
+    people = [recipe.person(index) for index in indices]
     missing = [person.index for person in people if not _home(root, recipe, person).exists()]
     count = min(workers or os.cpu_count() or 1, max(len(missing), 1))
-    with tqdm(total=participants, initial=participants - len(missing), unit="participant", desc="phantom") as bar:
+    with tqdm(total=len(people), initial=len(people) - len(missing), unit="participant", desc="phantom") as bar:
         if count == 1:
             for index in missing:
                 make_participant(root, recipe, index)
@@ -215,14 +221,28 @@ def _home(root: Path, recipe: Recipe, person: Person) -> Path:
     return images / film.release / film.participant
 
 
-def _claim(root: Path, recipe: Recipe, participants: int) -> None:
+def _indices(seed: int, participants: int, only: Collection[str]) -> list[int]:
+    """Indices of the IDs; ValueError if one is not among the first `participants`."""
+    index = {participant_id(seed, place): place for place in range(participants)}
+    unknown = sorted(set(only) - set(index))
+    if unknown or not only:
+        raise ValueError(
+            f"`only` must name participants of this seed among the first {participants}, got "
+            f"{', '.join(unknown) or 'nobody'}; they are such as {', '.join(list(index)[:3])}."
+        )
+    return sorted({index[name] for name in only})
+
+
+def _claim(root: Path, recipe: Recipe, participants: int, only: Collection[str] | None) -> None:
     """Record the recipe in a new folder, or check that an old one was made by the same; refuse to shrink a cohort."""
     path = root / MANIFEST
-    wanted = asdict(recipe)
+    wanted = asdict(recipe) | ({} if only is None else {"only": sorted(set(only))})
     if path.exists():
         held = json.loads(path.read_text(encoding="utf-8"))
         different = [
-            f"{key} {held.get(key)!r} (asked: {value!r})" for key, value in wanted.items() if held.get(key) != value
+            f"{key} {held.get(key)!r} (asked: {wanted.get(key)!r})"
+            for key in dict.fromkeys([*wanted, *held])
+            if key != "participants" and held.get(key) != wanted.get(key)
         ]
         if different:
             raise ValueError(f"{root} holds a cohort of {', '.join(different)}; choose another folder or delete it.")

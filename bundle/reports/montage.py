@@ -23,6 +23,8 @@ AXIAL_AT = 0.42
 """Row of the axial reformat, as a fraction: through the condyles, 13 mm above the centre."""
 SOBEL_CEILING = 0.25
 """Difference of gradient magnitudes, intensities in [0, 1], that is drawn darkest."""
+SPREAD_CEILING = 0.25
+"""Standard deviation over samples, intensities in [0, 1], that is drawn brightest."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,14 @@ class Row:
 
 @dataclass(frozen=True)
 class KneePictures:
-    """All pictures of one knee: the film, the real volume, each method's volume and Sobel difference, a viewer."""
+    """All pictures of one knee: film, real volume, methods' volumes and Sobel differences, samples' spread, viewer."""
 
     film: Panel
     real: Row
     volumes: Mapping[str, Row]
     differences: Mapping[str, Row]
     viewer: str
+    spread: Row | None = None
 
 
 def knee_pictures(
@@ -66,6 +69,7 @@ def knee_pictures(
     *,
     spacing_mm: tuple[float, float, float],
     viewed: Mapping[str, str] | None = None,
+    spread: np.ndarray | None = None,
 ) -> KneePictures:
     """Draw the pictures of one knee.
 
@@ -75,6 +79,7 @@ def knee_pictures(
         volumes: method to its volume, as `real`.
         spacing_mm: voxel edges of the volumes along rows, columns and slices, mm.
         viewed: method to its name in the viewer, beside the real volume; None is no viewer.
+        spread: standard deviation over samples, as `real`.
     """
     film_spacing = (real.shape[0] * spacing_mm[0] / film.shape[0], real.shape[1] * spacing_mm[1] / film.shape[1])
     return KneePictures(
@@ -89,6 +94,7 @@ def knee_pictures(
                 {"Real MRI": real} | {name: volumes[method] for method, name in viewed.items()}, spacing_mm=spacing_mm
             )
         ),
+        spread=None if spread is None else _volume_row(spread / SPREAD_CEILING, spacing_mm),
     )
 
 

@@ -40,9 +40,9 @@ def oracle(knees, tmp_path_factory):
     return folder
 
 
-def evaluate(knees, network, output, oracle=None):
+def evaluate(knees, network, output, oracle=None, overlay=OVERLAY, **options):
     parser = ConfigParser()
-    parser.read_config([str(path) for path in (*CONFIGS, OVERLAY)])
+    parser.read_config([str(path) for path in (*CONFIGS, overlay)])
     parser.update(
         {
             "bundle_root": str(ROOT),
@@ -56,6 +56,7 @@ def evaluate(knees, network, output, oracle=None):
             "method_metrics": PSNR,
             "nearest_film::film_size": 8,
             "oracle_dir": None if oracle is None else str(oracle),
+            **options,
         }
     )
     parser["network"] = network
@@ -102,3 +103,24 @@ def test_without_an_oracle_its_rows_and_tables_are_absent(knees, small_network, 
     assert {row[0] for row in state.report_sections["uncertainty"]["rows"]} == {"Model"}
     assert "oracle_psnr" not in state.metrics
     assert not any("Oracle" in row[0] for row in state.report_sections["retrieval"]["rows"])
+
+
+def test_the_demos_page_opens_with_knees_and_shows_spread_slices_and_readings(knees, oracle, small_network, tmp_path):
+    """The overlay of `make demo` on made-up knees: what it adds is on the page, and in the tables that it names."""
+    overlay = ROOT / "configs/demo.json"
+    state = evaluate(knees, small_network, tmp_path, oracle, overlay, more_slices=2 * SLICES)
+    assert list(state.report_galleries) == ["readings", "interpolation"]
+    assert {row[0] for row in state.report_sections["explainable"]["rows"]} >= {"Model, its samples"}
+    assert {"oracle_psnr", "oracle_sample_psnr", "pred_sample_psnr", "nearest_film_psnr"} < set(state.metrics)
+    page = (tmp_path / "report.html").read_text()
+    parts = [
+        '<h2 id="knees">',
+        "Spread of the samples",
+        "Readings switched on and off",
+        "Any number of slices",
+        '<h2 id="scores">',
+    ]
+    assert sorted(parts, key=page.index) == parts
+    assert page.count(">Spread of the samples<") == len(TEST)
+    assert f"Sample, {2 * SLICES} slices" in page
+    assert "galleries" not in json.loads((tmp_path / "summary.json").read_text())

@@ -75,6 +75,22 @@ def test_cut_off_cohort_is_completed_to_the_same_bytes(cohort, tmp_path):
     assert make_cohort(root, RECIPE, participants=3, workers=1) == 0
 
 
+def test_some_of_a_cohort_are_the_same_people_and_the_only_ones_in_its_tables(cohort, tmp_path):
+    """What is made of one participant alone is, byte by byte, what the whole cohort holds of it."""
+    chosen = sorted(path.name for path in (cohort / "00m").glob("*/9*"))[1]
+    root = tmp_path / "oai"
+    assert make_cohort(root, RECIPE, participants=3, only=[chosen], workers=1) == 1
+    whole, found = without_gzip_time(digests(cohort)), without_gzip_time(digests(root))
+    images = [name for name in found if name.rsplit("/", 1)[-1].isdigit()]
+    assert len(images) == 81
+    assert all(chosen in name and found[name] == whole[name] for name in images)
+    assert {row["ParticipantID"] for row in contents(root, "COR_T1_3D_FLASH_RIGHT")} == {chosen}
+    with pytest.raises(ValueError, match=r"holds a cohort of only .* \(asked: None\)"):
+        make_cohort(root, RECIPE, participants=3, workers=1)
+    with pytest.raises(ValueError, match="among the first 3, got 9999999"):
+        make_cohort(tmp_path / "other", RECIPE, participants=3, only=["9999999"])
+
+
 @pytest.mark.parametrize("other", [Recipe(seed=22, size="test", truth=True), Recipe(seed=21, size="demo", truth=True)])
 def test_folder_of_another_cohort_is_refused(cohort, other):
     with pytest.raises(ValueError, match="choose another folder"):
