@@ -343,12 +343,22 @@ def test_a_folder_is_made_resumed_and_counted_without_network(
 
 def test_dicom_comes_beside_the_nifti_and_names_nobody_unless_told(weights, films, tmp_path, monkeypatch, capsys):
     source = pydicom.dcmread(films[0])
-    source.PatientName = "Featherstone^Jane"
+    source.PatientName, source.PatientBirthDate = "Featherstone^Jane", "19480229"
+    source.PatientAddress, source.InstitutionName = "12 Mulberry Lane", "Saint Elsewhere"
     (tmp_path / "in").mkdir()
     source.save_as(tmp_path / "in" / "film")
     common = [tmp_path / "in" / "film", "--side", "L", "--weights", weights, "--slices", 2, "--steps", 1]
     common += ["--samples", 2, "--format", "dicom"]
-    secret = [source.PatientID, "Featherstone", source.StudyDate, source.StudyInstanceUID, source.SeriesInstanceUID]
+    secret = [
+        "19480229",
+        "Mulberry",
+        "Elsewhere",
+        source.PatientID,
+        "Featherstone",
+        source.StudyDate,
+        source.StudyInstanceUID,
+        source.SeriesInstanceUID,
+    ]
     for out, options, kept in (
         ("a", [], []),
         ("b", ["--dicom-kind", "mr", "--keep-identity"], [source.PatientID, "Featherstone", source.StudyInstanceUID]),

@@ -168,7 +168,9 @@ def _from_header(place: Path, visit: str) -> Entry | None:
 def _contents(path: Path) -> list[tuple[int, dict[str, str]]]:
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("latin-1").replace("\x00", "")
     try:
-        cells = list(csv.reader(re.split(r"\r\n|\n|\r", content), skipinitialspace=True))
+        # line by line: a quotation mark that is not closed spoils its own row and hides no other
+        lines = re.split(r"\r\n|\n|\r", content)
+        cells = [next(csv.reader([line], skipinitialspace=True), []) for line in lines]
     except csv.Error as error:
         raise ValueError(f"{path}: cannot be read ({error}).") from None
     names = [name.strip().upper() for name in cells[0]] if cells else []

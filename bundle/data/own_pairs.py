@@ -70,7 +70,8 @@ def _check_header(path: Path) -> Path:
     missing = [name.lower() for name in NEEDED if name not in names]
     if missing or not names & {"PARTICIPANT", "ID"}:
         raise ValueError(
-            f"pairs {path}: lacks the column {(missing or ['participant'])[0]}; expected participant, film, mri, side."
+            f"pairs {path}: lacks the column {(missing or ['participant'])[0]}; expected participant, film, mri, side, "
+            "separated by commas."
         )
     return path
 

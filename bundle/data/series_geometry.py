@@ -67,10 +67,10 @@ def _orientation(slices: Sequence[Dataset], what: str) -> tuple[tuple[np.ndarray
     """Unit vectors along a row and down a column, and their normal, LPS."""
     orientation = np.array([_numbers(dataset, "ImageOrientationPatient", 6, what) for dataset in slices])
     if np.abs(orientation - orientation[0]).max() > 1e-3:
-        raise ValueError(f"{what}: ImageOrientationPatient differs between its files; it is more than one series.")
+        raise ValueError(f"{what}: ImageOrientationPatient differs between its slices; it is more than one series.")
     spacing = np.array([_numbers(dataset, "PixelSpacing", 2, what) for dataset in slices])
     if np.abs(spacing - spacing[0]).max() > 1e-4 or not 0.01 <= spacing.min() <= spacing.max() <= 10:
-        raise ValueError(f"{what}: PixelSpacing differs between its files, or is not between 0.01 and 10 mm.")
+        raise ValueError(f"{what}: PixelSpacing differs between its slices, or is not between 0.01 and 10 mm.")
     across, down = orientation[0, :3], orientation[0, 3:]
     if abs(np.linalg.norm(across) - 1) > 1e-2 or abs(np.linalg.norm(down) - 1) > 1e-2 or abs(across @ down) > 1e-2:
         raise ValueError(f"{what}: ImageOrientationPatient is not two perpendicular unit vectors.")
@@ -108,5 +108,5 @@ def _numbers(dataset: Dataset, tag: str, count: int, what: str) -> list[float]:
     except Exception:  # an absent entry, one that cannot be converted, or no list
         values = []
     if len(values) != count or not np.isfinite(values).all():
-        raise ValueError(f"{what}: {tag} is absent or not {count} numbers in one of its files.")
+        raise ValueError(f"{what}: {tag} is absent or not {count} numbers in one of its slices.")
     return values

@@ -47,8 +47,8 @@ def rows(path: str | Path, wanted: Callable[[str], bool] | None = None) -> Itera
         wanted: says of a column's name whether it is read; None reads all.
 
     Raises:
-        ValueError: if the file has no header with a column for the participant, a column twice, or a row with more
-            cells than the header.
+        ValueError: if the file has no header with a column for the participant, a column twice, a row with more cells
+            than the header, or a quotation mark that is not closed.
     """
     path = Path(path)
     if path.stat().st_size > MAX_BYTES:
@@ -80,6 +80,10 @@ def _text_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tup
             number = reader.line_num
             if len(cells) > len(names):
                 raise ValueError(f"table {path}, row {number}: has {len(cells)} cells, the header {len(names)}.")
+            if any("\n" in cell and delimiter in cell.split("\n", 1)[1] for cell in cells):
+                raise ValueError(
+                    f"table {path}, row {number}: a quotation mark opens and swallows the rows that follow; close it."
+                )
             row = {name: _cell(cells[place]) for place, name in kept if place < len(cells)}
             definitions = second and delimiter == "\t" and " " in (row.get("ID") or "")
             second = False

@@ -1,4 +1,4 @@
-"""A real MRI volume from whatever holds it: a DICOM series in a folder or archive, or a NIfTI file."""
+"""A real MRI volume from whatever holds it: DICOM in a folder, an archive or a file, or NIfTI."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 
 from bundle.data.oai_dicom import MAX_VOXELS, Series, read_mr_series
 from bundle.geometry import AXES
-from bundle.transforms.film_files import PHANTOM_MARK, check_space
-
-NIFTI = (".nii", ".nii.gz")
+from bundle.transforms.film_files import PHANTOM_MARK
+from bundle.transforms.nifti_file import check_space, is_nifti, open_nifti
 
 
 def read_volume(path: Path) -> Series:
@@ -20,7 +19,7 @@ def read_volume(path: Path) -> Series:
     Raises:
         ValueError: if it cannot be read, or its header does not say where it lies in the patient.
     """
-    if not path.name.lower().endswith(NIFTI):
+    if not is_nifti(path):
         return read_mr_series(path)
     try:
         return _read_nifti(path)
@@ -32,7 +31,7 @@ def read_volume(path: Path) -> Series:
 
 def _read_nifti(path: Path) -> Series:
     what = f"series {path}"
-    image = nib.load(path)
+    image = open_nifti(path, what=what)
     shape = tuple(int(edge) for edge in image.shape)
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]
@@ -42,8 +41,6 @@ def _read_nifti(path: Path) -> Series:
         raise ValueError(f"{what}: its header claims {shape} voxels; expected at most {MAX_VOXELS}.")
     if image.get_data_dtype().kind not in "iuf":
         raise ValueError(f"{what}: must hold real numbers, got {image.get_data_dtype()}.")
-    if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
-        raise ValueError(f"{what}: its header does not say how it lies in the patient (sform and qform codes are 0).")
     check_space(image.header, what)
     edges = np.linalg.norm(image.affine[:3, :3], axis=0)
     if not np.isfinite(image.affine).all() or not ((edges > 0.01) & (edges < 20)).all():

@@ -18,10 +18,15 @@ MAX_BYTES = 256 * 2**20
 """Larger files are no film and no slice."""
 MAX_ELEMENTS = 20_000
 """Real headers have some hundred entries; one that goes on for ever takes time and memory."""
+MAX_READS = 1_000_000
+"""Pieces in which a header is read, two or three an entry, those of nested sequences with them."""
+MAX_SEQUENCE, MAX_FRAMES_SEQUENCE = 256 * 2**10, 8 * 2**20
+"""Bytes of a sequence that is read: of codes or a table, and of the groups that describe an enhanced file's frames."""
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 HEAD = 2**18
 """Bytes in which the file meta information ends."""
 PIXEL_DATA = 0x7FE00010
+FRAME_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "ImageType", "InstanceNumber"),
     *("Modality", "BodyPartExamined", "SeriesDescription", "StudyDescription", "ManufacturerModelName"),
@@ -37,9 +42,12 @@ TAGS = [
     *((0x6000 + 2 * plane, 0x0102) for plane in range(16)),  # where an overlay lies in the pixels' unused bits
 ]
 """What is read of a header; names, dates and addresses never reach memory."""
+UNDEFINED = 0xFFFFFFFF
+_MOST_BYTES = {int(Tag(tag)): MAX_SEQUENCE for tag in TAGS if str(tag).endswith("Sequence")}
+_MOST_BYTES |= {int(Tag(tag)): MAX_FRAMES_SEQUENCE for tag in FRAME_GROUPS}
 
 
-def open_dicom(source: Path | bytes, *, what: str, pixels: bool = True) -> Dataset:
+def open_dicom(source: Path | bytes, *, what: str, pixels: bool = True, frames: bool = False) -> Dataset:
     """Read the entries of `TAGS`; no pixel is decoded.
 
     Files without preamble or file meta information occur in OAI and are read.
@@ -48,6 +56,7 @@ def open_dicom(source: Path | bytes, *, what: str, pixels: bool = True) -> Datas
         source: the file, or its content.
         what: how errors call it, such as `film /data/001`.
         pixels: False leaves the pixel data unread.
+        frames: True reads the groups that describe the frames of an enhanced file, too.
 
     Raises:
         ValueError: if the file is no DICOM image.
@@ -62,19 +71,22 @@ def open_dicom(source: Path | bytes, *, what: str, pixels: bool = True) -> Datas
         if not is_dicom(head):
             raise ValueError(f"{what}: is no DICOM file (neither the letters DICM at byte 128 nor a data set).")
         file.seek(0)
-        content: Any = _inflated(file, head, what) if DEFLATED in head else file
+        content: Any = _Counted(_inflated(file, head, what) if DEFLATED in head else file, what)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # malformed character sets and values occur in OAI and change no pixel
             try:
                 dataset = read_partial(
-                    content, stop_when=_limit(what, pixels=pixels), force=True, specific_tags=[Tag(tag) for tag in TAGS]
+                    content,
+                    stop_when=_limit(what, pixels=pixels),
+                    force=True,
+                    specific_tags=[Tag(tag) for tag in (*TAGS, *(FRAME_GROUPS if frames else ()))],
                 )
             except RecursionError:
                 raise ValueError(f"{what}: its header is nested without end.") from None
     if not len(dataset):  # pydicom gives nothing back where the file ends within an entry of no stated length
         raise ValueError(f"{what}: is cut short, or holds no entry of an image; no pixel data can be decoded.")
     meta = getattr(dataset, "file_meta", None)
-    if meta is None or "TransferSyntaxUID" not in meta or content is not file:
+    if meta is None or "TransferSyntaxUID" not in meta or DEFLATED in head:
         dataset.file_meta = meta if meta is not None else FileMetaDataset()
         implicit, little = _encoding(dataset)
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -115,14 +127,39 @@ def number(dataset: Dataset, tag: str, default: float, *, what: str) -> float:
 def _limit(what: str, *, pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
     seen = 0
 
-    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    def stop(tag: BaseTag, _vr: str | None, length: int) -> bool:
         nonlocal seen
         seen += 1
         if seen > MAX_ELEMENTS:
             raise ValueError(f"{what}: its header has more than {MAX_ELEMENTS} entries; that is no image's.")
+        most = _MOST_BYTES.get(int(tag))
+        if most is not None and most < length < UNDEFINED:  # of no stated length: see `_Counted`
+            raise ValueError(f"{what}: its header has a sequence of {length} bytes; expected at most {most}.")
         return not pixels and tag >= PIXEL_DATA
 
     return stop
+
+
+class _Counted:
+    """A file that is read in at most `MAX_READS` pieces, and never to its end at once.
+
+    pydicom reads sequences of no stated length whether they are wanted or not.
+
+    Args:
+        file: what is read.
+        what: how the error calls it.
+    """
+
+    def __init__(self, file: Any, what: str) -> None:
+        self.file, self.what, self.left = file, what, MAX_READS
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0 or size < 0:
+            raise ValueError(f"{self.what}: its header goes on for ever; that is no image's.")
+        content: bytes = self.file.read(size)
+        return content
 
 
 def _inflated(file: Any, head: bytes, what: str) -> io.BytesIO:

@@ -270,7 +270,12 @@ def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
         limit = dataset.get("PixelPaddingRangeLimit", value)
         if value is None:
             return None
-        low, high = sorted((int(value), int(value if limit is None else limit)))
+        sign = 1 << (int(dataset.BitsStored) - 1)
+        signed = int(number(dataset, "PixelRepresentation", 0, what=""))
+        values = [int(value), int(value if limit is None else limit)]
+        # some files say -2000 as 63536
+        values = [((one & (2 * sign - 1)) ^ sign) - sign if signed and one >= sign else one for one in values]
+        low, high = sorted(values)
     except Exception:  # a padding value that is no number marks nothing
         return None
     return (stored >= low) & (stored <= high)

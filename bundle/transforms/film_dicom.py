@@ -17,10 +17,11 @@ from bundle.transforms.dicom_pixels import check_frame, decode
 MODALITIES = ("CR", "DX", "RG")
 OTHER_VIEWS = ("LATERAL", "LAT", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "SKYLINE", "SUNRISE", "MERCHANT", "AXIAL")
 OTHER_VIEWS += ("ML", "LM", "OBLIQUE", "TANGENTIAL", "TUNNEL", "NOTCH", "INTERCONDYLAR")
+FRONTAL, SIDEWAYS = ("AP", "PA"), ("LATERAL", "LAT", "ML", "LM")
 OTHER_PARTS = ("HAND", "WRIST", "PELVIS", "HIP", "CHEST", "THORAX", "ABDOMEN", "SPINE", "SKULL", "FOOT", "ANKLE")
 OTHER_PARTS += ("SHOULDER", "ELBOW", "LIMB", "BREAST", "HEAD", "NECK", "FINGER", "THUMB", "TOE", "FOREARM", "HUMERUS")
 OTHER_PARTS += ("CLAVICLE", "SCAPULA", "RIBS", "STERNUM", "SACRUM", "COCCYX", "CALCANEUS", "HEEL", "JAW", "BRAIN")
-KNEE_PARTS = ("KNEE", "LEG", "EXTREMITY", "JOINT", "PATELLA")
+KNEE_PARTS = ("KNEE", "LEG", "EXTREMITY", "LOWER LIMB", "LOWERLIMB", "JOINT", "PATELLA")
 SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 SPACING_RANGE_MM = (0.02, 5.0)
 
@@ -74,7 +75,9 @@ def check_kind(dataset: Dataset, *, what: str) -> None:
     modality = text(dataset, "Modality")
     if modality not in MODALITIES:
         raise ValueError(f"{what}: modality must be one of {', '.join(MODALITIES)}, got {modality[:40] or 'none'}.")
-    part = " ".join([text(dataset, "BodyPartExamined").upper(), *_meanings(dataset, "AnatomicRegionSequence")])
+    part = " ".join(
+        [text(dataset, "BodyPartExamined").upper().replace("_", " "), *_meanings(dataset, "AnatomicRegionSequence")]
+    )
     description = _words(text(dataset, "SeriesDescription"))
     # a part in another language or of the maker's own naming is left to the knee finder
     other = [] if any(word in part for word in KNEE_PARTS) else [word for word in OTHER_PARTS if word in part]
@@ -85,6 +88,8 @@ def check_kind(dataset: Dataset, *, what: str) -> None:
     views = description + _words(text(dataset, "ViewPosition"))
     for meaning in _meanings(dataset, "ViewCodeSequence"):
         views += _words(meaning)
+    if text(dataset, "ViewPosition").upper() in FRONTAL and set(FRONTAL) & set(description):
+        views = [view for view in views if view not in SIDEWAYS]  # `Knee AP/LAT` is what was asked for, not this film
     found = [view for view in OTHER_VIEWS if view in views]
     if found:
         raise ValueError(f"{what}: is a {found[0].lower()} view; expected posterior-anterior (PA).")

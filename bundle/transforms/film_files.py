@@ -16,6 +16,7 @@ from bundle.transforms.archive import is_archive, members
 from bundle.transforms.dicom_file import is_dicom
 from bundle.transforms.dicom_pixels import MAX_PIXELS, check_size
 from bundle.transforms.film_dicom import DicomFilm, read_dicom_film
+from bundle.transforms.nifti_file import check_space, is_nifti, open_nifti
 
 Image, _ = optional_import("PIL.Image")
 ImageOps, _ = optional_import("PIL.ImageOps")
@@ -25,11 +26,12 @@ PREPARED_MARK = "knee ROI"
 """In the header of a film that preparation cut and normalised; it is taken as it is."""
 PICTURE_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 """How PNG, JPEG and TIFF files begin, whatever they are called."""
+FORMATS = ("PNG", "JPEG", "TIFF")
+"""Pillow knows others, some of which it hands to programs of their own."""
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 TIFF_PHOTOMETRIC = 262
-AXES_AGREE = 0.99
-"""Least cosine between an axis by a NIfTI's sform and by its qform: 8 degrees."""
-GREY_MODES = ("L", "I", "I;16", "I;16B", "I;16L", "F", "LA")
+GREY_DEEP = ("I", "I;16", "I;16B", "I;16L", "F")
+GREY_MODES = (*GREY_DEEP, "L", "LA")
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def read_film(path: str | Path, *, spacing_mm: float | None = None, max_pixels: 
     """Read a film.
 
     Args:
-        path: DICOM (with any ending or none), NIfTI, PNG, JPEG or TIFF file, or an archive (`.tar.gz`) of one DICOM
-            film.
+        path: DICOM (with any ending or none), NIfTI (of a pair either file), PNG, JPEG or TIFF file, or an archive
+            (`.tar.gz`) of one DICOM film.
         spacing_mm: pixel edge at the detector, mm; used where the file does not say it.
         max_pixels: files whose header claims more are refused before memory is taken.
 
@@ -83,7 +85,7 @@ def read_film(path: str | Path, *, spacing_mm: float | None = None, max_pixels: 
     try:
         with path.open("rb") as file:
             head = file.read(132)
-        if name.endswith((".nii", ".nii.gz")):
+        if is_nifti(path):
             film = _read_nifti(path, what, max_pixels)
         elif is_archive(path):
             film = _from_dicom(
@@ -130,13 +132,15 @@ def _from_dicom(film: DicomFilm) -> FilmFile:
 def _read_picture(path: Path, what: str, spacing_mm: float | None, max_pixels: int) -> FilmFile:
     if spacing_mm is None:
         raise ValueError(f"{what}: a picture file holds no pixel spacing; give it with --spacing MM.")
-    with warnings.catch_warnings(), Image.open(path) as picture:
+    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as picture:
         warnings.simplefilter("ignore")
         check_size(picture.height, picture.width, what=what, max_pixels=max_pixels)
         if getattr(picture, "n_frames", 1) != 1:
             raise ValueError(f"{what}: has {picture.n_frames} pages; expected one.")
         if picture.mode not in (*GREY_MODES, "RGB", "RGBA"):
             raise ValueError(f"{what}: must be a grey picture of 8 bits or more, got mode {picture.mode}.")
+        if picture.mode not in GREY_DEEP and any(";16" in _stored_mode(tile) for tile in picture.tile):
+            raise ValueError(f"{what}: has 16 bits a colour, of which 8 would be read; save it as grey of 16 bits.")
         if getattr(picture, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0 and picture.mode != "L":
             # Pillow turns the grey scale of 8 bits round and leaves deeper ones as they are
             raise ValueError(f"{what}: is a TIFF in which 0 is white; save it with 0 as black.")
@@ -150,14 +154,21 @@ def _read_picture(path: Path, what: str, spacing_mm: float | None, max_pixels: i
     return FilmFile(pixels, _film_affine(pixels.shape, (spacing_mm, spacing_mm)), spacing_source="argument")
 
 
+def _stored_mode(tile: Any) -> str:
+    """How Pillow calls what lies in the file, such as `RGB;16B`."""
+    options = tile[3]
+    return str(options[0] if isinstance(options, tuple) and options else options)
+
+
 def _read_nifti(path: Path, what: str, max_pixels: int) -> FilmFile:
-    image = nib.load(path)
+    image = open_nifti(path, what=what)
     plane = tuple(edge for edge in image.shape if edge != 1)
     if len(plane) != 2:
         raise ValueError(f"{what}: must be one slice of shape (H, W, 1), got {tuple(image.shape)}.")
     check_size(*plane, what=what, max_pixels=max_pixels)
     if image.get_data_dtype().kind not in "iuf":
         raise ValueError(f"{what}: must hold real numbers, got {image.get_data_dtype()}.")
+    check_space(image.header, what)
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
         raise ValueError(f"{what}: its affine is not one of space: {image.affine.tolist()}.")
     shape = (*image.shape, 1)[:3]
@@ -171,32 +182,16 @@ def _read_nifti(path: Path, what: str, max_pixels: int) -> FilmFile:
             f"{what}: its slice must be coronal, but by its affine it is {turned.shape} in inferior, left, anterior "
             "order; correct the affine."
         )
-    check_space(image.header, what)
     axes = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
     if np.abs(axes.T @ axes - np.eye(3)).max() > 0.02:
         raise ValueError(f"{what}: its axes are not perpendicular; a sheared film is not read.")
-    description = bytes(image.header["descrip"]).decode(errors="replace") if "descrip" in image.header else ""
+    description = bytes(image.header["descrip"]).decode(errors="replace")
     return FilmFile(
         np.asarray(turned.dataobj, dtype=np.float32)[..., 0],
         turned.affine,
         synthetic_phantom=PHANTOM_MARK in description,
         prepared=PREPARED_MARK in description,
     )
-
-
-def check_space(header: Any, what: str) -> None:
-    """Refuse a NIfTI header whose two affines turn the voxels differently, or whose unit is not the millimetre."""
-    if not isinstance(header, nib.Nifti1Header):
-        return
-    unit = header.get_xyzt_units()[0]
-    if unit not in ("mm", "unknown"):
-        raise ValueError(f"{what}: its unit of length is the {unit}; expected millimetres.")
-    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
-    if sform is None or qform is None or not np.isfinite(sform).all():
-        return
-    ways, others = (form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) for form in (sform, qform))
-    if not ((ways * others).sum(0) > AXES_AGREE).all():
-        raise ValueError(f"{what}: its sform and qform turn it differently; set the wrong one's code to 0.")
 
 
 def _film_affine(shape: tuple[int, ...], spacing: tuple[float, float]) -> np.ndarray:

@@ -201,3 +201,16 @@ def test_another_coronal_sequence_may_be_asked_for(tmp_path):
     tree.write_contents()
     assert index_release(tmp_path).pairs == []
     assert [pair.name for pair in index_release(tmp_path, series="cor_iw_tse").pairs] == ["9000001_R_00m"]
+
+
+def test_quotation_mark_that_is_not_closed_hides_no_other_row(tmp_path):
+    tree = oai.Tree(tmp_path)
+    for participant in ("9000001", "9000002"):
+        tree.series(participant, BOTH, FILM)
+        tree.series(participant, FLASH, SCAN)
+    tree.write_contents()
+    path = tmp_path / "00m" / "contents.csv"
+    first, *rest = path.read_text().splitlines()
+    rest[0] = rest[0].removesuffix('"')
+    path.write_text("\n".join([first, *rest]) + "\n")
+    assert [pair.name for pair in index_release(tmp_path).pairs] == ["9000001_R_00m", "9000002_R_00m"]

@@ -238,3 +238,13 @@ def test_age_and_bmi_are_those_of_the_visit(tmp_path):
     assert read_covariates([enrollees, clinical], visit="12m")["9000001"] == {
         **{"age": 62, "sex": "F", "bmi": 27.5, "site": "B"}
     }
+
+
+def test_quotation_mark_that_is_not_closed_swallows_no_row(tmp_path):
+    """Without a word a reader of CSV takes what follows it, up to the next mark or the end, for one cell."""
+    text = 'participant,film,site\na,1,"B\nb,2,C\nc,3,D\n'
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match="row 4: a quotation mark opens and swallows the rows"):
+        read_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text('participant,note\na,"two\nlines"\nb,x\n')
+    assert [row["NOTE"] for row in read_table(tmp_path / "t.csv") if row] == ["two\nlines", "x"]

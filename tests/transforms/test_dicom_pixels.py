@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGExtended12Bit, JPEGLSNearLossless
 
-from bundle.transforms import LoadFilm
+from bundle.transforms import LoadFilm, dicom_file
 from bundle.transforms import archive as archive_module
 from bundle.transforms.dicom_file import open_dicom
 from bundle.transforms.dicom_pixels import coded_size
@@ -282,6 +282,55 @@ def test_header_without_end_and_nested_without_end_are_refused(tmp_path):
     path.write_bytes(content[:start] + sequence * 20_000)
     with pytest.raises(ValueError, match="film "):
         LoadFilm()(path)
+
+
+ITEM = b"\xfe\xff\x00\xe0\x00\x00\x00\x00"
+
+
+def _behind_the_meta_group(content, entry):
+    start = 132 + 12 + int.from_bytes(content[140:144], "little")
+    return content[:start] + b"\x08\x00\x60\x00CS\x02\x00DX" + entry + content[start:]
+
+
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [
+        (b"\x08\x00\x15\x11", "header goes on for ever"),  # not wanted, and read by pydicom all the same
+        (b"\x08\x00\x20\x22", "header goes on for ever"),
+    ],
+)
+def test_sequence_of_countless_items_is_given_up(tmp_path, monkeypatch, tag, message):
+    """4 MB of empty items; 30 MB took pydicom more than 90 seconds and 0.9 GB."""
+    monkeypatch.setattr(dicom_file, "MAX_READS", 20_000)
+    path = saved(tmp_path)
+    endless = tag + b"SQ\x00\x00\xff\xff\xff\xff" + ITEM * 500_000 + b"\xfe\xff\xdd\xe0" + bytes(4)
+    path.write_bytes(_behind_the_meta_group(path.read_bytes(), endless))
+    with pytest.raises(ValueError, match=message):
+        LoadFilm()(path)
+
+
+def test_long_sequence_of_codes_is_refused_unread(tmp_path):
+    path = saved(tmp_path)
+    entry = b"\x08\x00\x18\x22SQ\x00\x00" + (8 * 500_000).to_bytes(4, "little") + ITEM * 500_000
+    path.write_bytes(_behind_the_meta_group(path.read_bytes(), entry))
+    with pytest.raises(ValueError, match="a sequence of 4000000 bytes; expected at most 262144"):
+        LoadFilm()(path)
+
+
+@pytest.mark.parametrize(("vr", "value"), [("SS", -2000), ("US", 63536)])
+def test_padding_of_signed_pixels_is_known_however_it_is_written(tmp_path, vr, value):
+    """-2000 in a field of unsigned numbers is 63536."""
+    values = np.round(RAMP * 3000).astype(np.int16) - 1000
+    values[:, :5] = -2000
+
+    def signed(dataset):
+        dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 1, 16, 15
+        dataset.PixelData = values.astype("<i2").tobytes()
+        dataset.add_new("PixelPaddingValue", vr, value)
+
+    read = pixels(saved(tmp_path, signed))
+    assert (read[:, :5] == values[:, 5:].min()).all()
+    np.testing.assert_array_equal(read[:, 5:], values[:, 5:])
 
 
 def test_names_and_dates_are_not_even_read(tmp_path):

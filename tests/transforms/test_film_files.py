@@ -1,5 +1,8 @@
 """Films read from DICOM, NIfTI and pictures, and what is refused."""
 
+import struct
+import zlib
+
 import fabricate_oai as oai
 import nibabel as nib
 import numpy as np
@@ -194,3 +197,53 @@ def test_phantom_mark_is_seen(tmp_path):
     path = saved(tmp_path / "a", lambda d: setattr(d, "ManufacturerModelName", "synthetic-phantom"))
     assert LoadFilm()(path).meta["synthetic_phantom"] is True
     assert LoadFilm()(saved(tmp_path / "b")).meta["synthetic_phantom"] is False
+
+
+@pytest.mark.parametrize("kind", ["EPS", "BMP", "GIF", "PPM"])
+def test_pictures_of_other_kinds_are_not_even_opened(tmp_path, kind):
+    """Pillow would hand an EPS file to Ghostscript, whatever the file is called."""
+    Image.fromarray((RAMP * 255).astype(np.uint8)).save(tmp_path / "film.png", format=kind)
+    with pytest.raises(ValueError, match=r"film .*cannot be read .cannot identify image file"):
+        LoadFilm(spacing_mm=0.2)(tmp_path / "film.png")
+
+
+def test_picture_of_16_bits_a_colour_is_refused(tmp_path):
+    """Pillow reads the upper half of every value alone."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = b"".join(b"\0" + np.repeat((row * 65535).astype(">u2"), 3).tobytes() for row in RAMP)
+    header = struct.pack(">IIBBBBB", 30, 40, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "film.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    with pytest.raises(ValueError, match="16 bits a colour, of which 8 would be read"):
+        LoadFilm(spacing_mm=0.2)(tmp_path / "film.png")
+
+
+@pytest.mark.parametrize(
+    ("description", "view", "message"),
+    [
+        ("Knee AP/LAT", "AP", None),
+        ("KNEE 2 VIEWS PA + LATERAL", "PA", None),
+        ("Knee AP/LAT", "LATERAL", "lateral view"),
+        ("Knee AP/LAT", "", "lat view"),
+        ("Knee lateral", "PA", "lateral view"),
+        ("Knee PA notch", "PA", "notch view"),
+    ],
+)
+def test_series_of_two_views_is_known_by_the_view_of_each_film(tmp_path, description, view, message):
+    def edit(dataset):
+        dataset.SeriesDescription, dataset.ViewPosition = description, view
+
+    path = saved(tmp_path, edit)
+    if message is None:
+        assert LoadFilm()(path).shape == (1, 40, 30, 1)
+    else:
+        with pytest.raises(ValueError, match=message):
+            LoadFilm()(path)
+
+
+@pytest.mark.parametrize("part", ["LOWER LIMB", "LOWER_LIMB", "LOWERLIMB"])
+def test_lower_limb_may_be_a_knee(tmp_path, part):
+    assert LoadFilm()(saved(tmp_path, lambda d: setattr(d, "BodyPartExamined", part))).shape == (1, 40, 30, 1)
