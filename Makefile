@@ -49,9 +49,11 @@ data/weights-%/dataset.json: | env
 	$(python) scripts/make_phantom.py --out data/weights_oai-$* --participants $(PEOPLE) --seed $* --enrich --size demo
 	$(python) scripts/prepare_data.py --oai data/weights_oai-$* --out data/weights-$* --size 128
 
+# On a processor that has no bfloat16 float32 is faster: make weights PRECISION=float32.
+PRECISION := bfloat16
 weights: data/weights/dataset.json  ## Train the shipped weights from nothing (4 hours on 2 cores; stop and go on at will)
 	$(bundle) training --config_file configs/train.json --dataset_dir data/weights --run_name weights \
-		--precision bfloat16 --readings_dropout 0.25 --autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
+		--precision $(PRECISION) --readings_dropout 0.25 --autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
 	$(MAKE) weights-2 START=runs/weights/model.pt
 	$(MAKE) weights-3 START=runs/weights-2/model.pt PEOPLE=900
 
@@ -59,7 +61,7 @@ weights: data/weights/dataset.json  ## Train the shipped weights from nothing (4
 weights-%: START = models/model.pt
 weights-%: data/weights-%/dataset.json  ## A further round: mean head and denoiser go on from the shipped weights, new people
 	$(bundle) training --config_file configs/train.json --dataset_dir data/weights-$* --run_name weights-$* \
-		--pretrained $(START) --stages "['mean','diffusion']" --precision bfloat16 --readings_dropout 0.25 \
+		--pretrained $(START) --stages "['mean','diffusion']" --precision $(PRECISION) --readings_dropout 0.25 \
 		--mean_epochs 14 --mean_learning_rate 0.0006 --epochs 20 --learning_rate 0.0003 --val_interval 20
 	cp runs/weights-$*/model.pt models/model.pt.part
 	mv models/model.pt.part models/model.pt

@@ -217,3 +217,17 @@ def test_weights_of_another_size_are_refused_by_name(small_network, tmp_path):
     torch.save(state, tmp_path / "narrow.pt")
     with pytest.raises(ValueError, match=r"`denoiser.unet.out.2.conv.weight` has shape \(4, 16, 3, 3\)"):
         start_from(small_network, str(tmp_path / "narrow.pt"), average=ParameterAverage(small_network.denoiser))
+
+
+@pytest.mark.parametrize(("capability", "warned"), [("AVX2", True), ("AVX512", False)])
+def test_a_processor_without_bfloat16_is_told_once(capability, warned, monkeypatch, caplog):
+    """Emulated it is several times slower than float32, and nothing else would say so."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    network, inputs = torch.nn.Linear(2, 2), torch.zeros(1, 2)
+    inferer = PrecisionInferer("bfloat16")
+    for _ in range(2):
+        inferer(inputs, network)
+    PrecisionInferer("float32")(inputs, network)
+    said = [record.getMessage() for record in caplog.records if "emulates bfloat16" in record.getMessage()]
+    assert len(said) == warned
+    assert all("--precision float32" in message for message in said)
