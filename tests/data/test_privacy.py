@@ -41,7 +41,7 @@ def _slices(datasets):
 
 
 def test_no_file_and_no_message_tells_of_the_person(tmp_path, monkeypatch, capfd):
-    """Two knees are prepared and four refused (a drawn left knee is not found), so that reasons are among what is searched."""
+    """Two knees are prepared and four refused, one as not found, so that reasons are among what is searched."""
     tree = oai.Tree(tmp_path / "oai")
     knees(tree, ["9000001", "9000002"], sides="R", edit_film=_personal, edit_series=_slices)
     knees(tree, ["9000003"], sides="L", edit_film=_personal, edit_series=_slices)
