@@ -63,7 +63,7 @@ def open_nifti(path: Path, *, what: str) -> nib.Nifti1Pair:
             with ImageOpener(files[1]) as file:
                 values = file.read(start + size + MAX_AFTER + 1)
     except (zlib.error, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
+        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise
         raise ValueError(f"{what}: is damaged or cut short ({' '.join(str(error).split())[:120]}).") from None
     if not start + size <= len(values) <= start + size + MAX_AFTER:
