@@ -117,7 +117,7 @@ def test_bomb_behind_a_sound_header_is_refused_at_once(tmp_path):
     path.write_bytes(endless)
     with pytest.raises(ValueError, match="series "):
         read_volume(raw_offset(path, 376))
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 20
 
 
 def raw_offset(path, offset):
