@@ -107,6 +107,29 @@ class GradeTable:
             blocks.append(np.asarray(available, dtype=np.float32))
         return np.concatenate(blocks)
 
+    def replaced(self, vector: np.ndarray, grades: Mapping[str, int | None], *, policy: str = "zeros") -> np.ndarray:
+        """A one-hot code in which some readings are others.
+
+        Args:
+            vector: of `encode` under the same policy.
+            grades: variable to its new whole grade, None where it is to be missing.
+            policy: as in `encode`.
+
+        Returns:
+            a new vector.
+
+        Raises:
+            ValueError: on a vector of another length, an unknown variable, grade or policy.
+        """
+        if vector.shape != (self.vector_width(policy),):
+            raise ValueError(f"`vector` must have shape {(self.vector_width(policy),)}, got {vector.shape}.")
+        changed, available = [], []
+        for variable, top in self.highest.items():
+            changed += [variable in grades] * (top + 1)
+            available.append(variable in grades)
+        others = self.encode(grades, policy=policy)
+        return np.where([*changed, *available][: len(vector)], others, vector)
+
 
 def check_policy(policy: str) -> str:
     """Return `policy`, or raise ValueError naming those that exist."""
