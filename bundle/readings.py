@@ -107,30 +107,28 @@ class GradeTable:
             blocks.append(np.asarray(available, dtype=np.float32))
         return np.concatenate(blocks)
 
-    def replaced(self, vector: np.ndarray, readings: Mapping[str, float], *, policy: str = "zeros") -> np.ndarray:
-        """A knee's vector with these readings in place of its own.
+    def replaced(self, vector: np.ndarray, grades: Mapping[str, int | None], *, policy: str = "zeros") -> np.ndarray:
+        """A one-hot code in which some readings are others.
 
         Args:
-            vector: as `encode` gives it under `policy`; it stays as it is.
-            readings: variable to grade; other variables keep what the vector says.
-            policy: of the vector.
+            vector: of `encode` under the same policy.
+            grades: variable to its new whole grade, None where it is to be missing.
+            policy: as in `encode`.
+
+        Returns:
+            a new vector.
 
         Raises:
-            ValueError: on another length, an unknown variable, grade or policy.
+            ValueError: on a vector of another length, an unknown variable, grade or policy.
         """
         if vector.shape != (self.vector_width(policy),):
-            raise ValueError(
-                f"`vector` must have shape ({self.vector_width(policy)},) for grade table `{self.name}` with missing "
-                f"readings `{policy}`, got {vector.shape}."
-            )
-        told, result, start = self.encode(readings), vector.copy(), 0
-        for place, (variable, top) in enumerate(self.highest.items()):
-            block = slice(start, start := start + top + 1)
-            if variable in readings:
-                result[block] = told[block]
-                if policy == "mask":
-                    result[self.width + place] = 1.0
-        return result
+            raise ValueError(f"`vector` must have shape {(self.vector_width(policy),)}, got {vector.shape}.")
+        changed, available = [], []
+        for variable, top in self.highest.items():
+            changed += [variable in grades] * (top + 1)
+            available.append(variable in grades)
+        others = self.encode(grades, policy=policy)
+        return np.where([*changed, *available][: len(vector)], others, vector)
 
 
 def check_policy(policy: str) -> str:

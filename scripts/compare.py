@@ -3,7 +3,9 @@
 Each RUN_DIR is a folder that an evaluation wrote (metrics.csv, summary.json). Write NAME=RUN_DIR to name its row; runs
 of one NAME are repetitions of one training, and a knee's score is then their mean. Knees that not all runs have are
 left out and counted on the page. Writes comparison.csv (statistics, all knees and by Kellgren-Lawrence grade),
-paired.csv (differences, knee by knee), comparison.json (both, with conventions) and comparison.html.
+paired.csv (differences, knee by knee), comparison.json (both, with conventions) and comparison.html; and, as far as the
+runs have kept what it takes, pictures: methods.png (knees of grades 0, 2, 4 with Sobel differences), features.png
+(findings told and not told), slice_counts.png and scores.png.
 """
 
 import argparse
@@ -14,13 +16,14 @@ from pathlib import Path
 from bundle.engines import track_comparison
 from bundle.reports.comparison import compare
 from bundle.reports.comparison_page import write_comparison
+from bundle.reports.paper_pictures import write_pictures
 from bundle.reports.runs import MODEL, Run, read_run
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="an evaluation's folder, or NAME=folder")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to: the four files")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--baseline",
         action="append",
@@ -53,8 +56,10 @@ def read_runs(given: list[str]) -> list[tuple[str, Run]]:
 def main() -> int:
     arguments = parse()
     try:
-        comparison = compare(read_runs(arguments.runs), baselines=arguments.baseline)
+        runs = read_runs(arguments.runs)
+        comparison = compare(runs, baselines=arguments.baseline)
         paths = write_comparison(comparison, arguments.out, title=arguments.title, note=arguments.note)
+        paths += write_pictures(runs, comparison, arguments.out, note=arguments.note)
         if arguments.tracking:
             track_comparison(comparison, arguments.out, title=arguments.title, files=paths)
     except (ValueError, OSError, RuntimeError, ImportError) as error:

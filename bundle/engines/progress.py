@@ -1,4 +1,4 @@
-"""Progress of a training on stderr, and its validation scores in a file."""
+"""Progress of a training or an evaluation on stderr, and validation scores in a file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ tqdm, _ = optional_import("tqdm", name="tqdm")
 
 
 class Progress:
-    """One bar over all epochs of a stage, with the last epoch's loss.
+    """One bar over all epochs of a stage, with the last epoch's loss where there is one.
 
     Args:
         stage: name in front of the bar.
+        unit: what an iteration is.
     """
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    def __init__(self, stage: str, *, unit: str = "step") -> None:
+        self.stage, self.unit = stage, unit
 
     def attach(self, trainer: Engine) -> None:
-        """Attach to a trainer."""
+        """Attach to a trainer or an evaluator."""
         trainer.add_event_handler(Events.STARTED, self.start)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.describe)
@@ -32,7 +33,7 @@ class Progress:
     def start(self, trainer: Engine) -> None:
         """Open the bar."""
         total = (trainer.state.max_epochs or 0) * (trainer.state.epoch_length or 0)
-        self.bar = tqdm(total=total, desc=self.stage, unit="step", disable=idist.get_rank() != 0)
+        self.bar = tqdm(total=total, desc=self.stage, unit=self.unit, disable=idist.get_rank() != 0)
 
     def advance(self, trainer: Engine) -> None:
         """Move the bar to the trainer's step, which a resumed training does not count from 0."""
@@ -41,7 +42,8 @@ class Progress:
     def describe(self, trainer: Engine) -> None:
         """Show epoch and loss."""
         loss = trainer.state.metrics.get("loss")
-        self.bar.set_postfix(epoch=trainer.state.epoch, loss=None if loss is None else f"{loss:.4f}")
+        words = {} if loss is None else {"loss": f"{loss:.4f}"}
+        self.bar.set_postfix({"epoch": trainer.state.epoch} | words if (trainer.state.max_epochs or 0) > 1 else words)
 
 
 class MetricLog:

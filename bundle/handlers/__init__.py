@@ -3,6 +3,7 @@
 from bundle.handlers.depth_curve import SliceCountCurve
 from bundle.handlers.each_method import for_each_method, present_methods
 from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
+from bundle.handlers.feature_switch import FeatureSwitch
 from bundle.handlers.findings import FindingsReport
 from bundle.handlers.galleries import InterpolationGallery, ReadingsGallery
 from bundle.handlers.image_quality import (
@@ -12,6 +13,7 @@ from bundle.handlers.image_quality import (
     RegionSSIMHandler,
     SSIMHandler,
 )
+from bundle.handlers.kept_slices import KeepSlices
 from bundle.handlers.memorisation import MemorisationHandler
 from bundle.handlers.report import EvaluationReport
 from bundle.handlers.retrieval import RetrievalHandler
@@ -25,10 +27,12 @@ __all__ = [
     "AdjacentSliceCorrelationHandler",
     "EvaluationReport",
     "ExplainableShareHandler",
+    "FeatureSwitch",
     "FindingsReport",
     "FloorShareHandler",
     "ImageQualityHandler",
     "InterpolationGallery",
+    "KeepSlices",
     "MemorisationHandler",
     "PSNRHandler",
     "ReadingsGallery",

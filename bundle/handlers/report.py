@@ -13,15 +13,14 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
 from monai.utils.enums import CommonKeys
 
-from bundle.geometry import Grid
 from bundle.handlers.analysis import against_baselines, by_grade, intervals
 from bundle.handlers.figures import Figure, has_matplotlib
+from bundle.handlers.knee_images import entry, film_of, is_mirrored, knee_items, unit_volume
 from bundle.handlers.report_page import Report, is_phantom, render
 from bundle.handlers.scores import REAL, Knee, ScoreTable
-from bundle.keys import FILM, MIRRORED
+from bundle.handlers.structure import voxel_edges
 from bundle.metrics.volume_metric import check_data_range, lowest_intensity
 from bundle.reports.montage import Image, KneePictures, has_pillow, knee_pictures
 from bundle.reports.sections import checked_sections
@@ -123,27 +122,23 @@ class EvaluationReport:
         self._pictures: dict[int, KneePictures] = {}
 
     def _collect(self, engine: Engine) -> None:
-        batch, output = engine.state.batch, engine.state.output
-        if not (isinstance(batch, list) and isinstance(output, list)):
-            raise ValueError("EvaluationReport needs decollated batches; give the evaluator `decollate=True`.")
-        for batch_item, output_item in zip(batch, output, strict=True):
-            item = {**batch_item, **{key: value for key, value in output_item.items() if value is not None}}
+        for item in knee_items(engine):
             knee, index = Knee.of(item), len(self._knees)
             # Of each grade at most as many as the page may need, and never by score.
             wanted = sum(self._knees[i].kl_grade == knee.kl_grade for i in self._pictures) < self.max_knees
             self._knees.append(knee)
             if wanted:
                 self._pictures[index] = self._draw(item)
-            if getattr(_entry(item, FILM), "meta", {}).get(MIRRORED, False):
+            if is_mirrored(item):
                 self._mirrored.add(index)
 
     def _draw(self, item: Mapping[str, Any]) -> KneePictures:
-        real = _entry(item, self.real)
+        real = entry(item, self.real)
         return knee_pictures(
-            (_array(_entry(item, FILM), dims=3) + 1) / 2,
+            film_of(item),
             self._unit(real),
-            {method: self._unit(_entry(item, method)) for method in self.methods},
-            spacing_mm=_spacing_mm(real),
+            {method: self._unit(entry(item, method)) for method in self.methods},
+            spacing_mm=voxel_edges(real),
             viewed=self.viewed,
             spread=self._spread(item),
         )
@@ -156,7 +151,7 @@ class EvaluationReport:
         return _array(torch.as_tensor(samples).std(0), dims=4) / self.data_range
 
     def _unit(self, volume: torch.Tensor) -> np.ndarray:
-        return (_array(volume, dims=4) - self.lo) / self.data_range
+        return unit_volume(volume, lo=self.lo, data_range=self.data_range)
 
     def _write(self, engine: Engine) -> None:
         # MONAI concatenates the ranks' scores in order of rank; knees and pictures follow them.
@@ -248,29 +243,6 @@ def _conventions(by_name: Mapping[str, Mapping[str, Any]], table: ScoreTable) ->
                     "in one column must share one convention."
                 )
     return found
-
-
-def _entry(item: Mapping[str, Any], key: str) -> torch.Tensor:
-    if item.get(key) is None:
-        raise ValueError(f"neither the engine's output nor its batch has `{key}`; they have {', '.join(item)}.")
-    return item[key]
-
-
-def _array(image: torch.Tensor, *, dims: int) -> np.ndarray:
-    """float32 array without the channel, which must be the only one."""
-    array = torch.as_tensor(image).detach().cpu().float().numpy()
-    if array.ndim != dims or array.shape[0] != 1:
-        raise ValueError(f"an image for the report must have one channel and {dims - 1} axes, got shape {array.shape}.")
-    return array[0]
-
-
-def _spacing_mm(volume: torch.Tensor) -> tuple[float, float, float]:
-    """Voxel edges from the affine, or those of the default grid where there is none."""
-    if isinstance(volume, MetaTensor) and not bool((volume.affine.cpu() == torch.eye(4)).all()):
-        rows, columns, slices = (float(edge) for edge in volume.pixdim[:3])
-        return rows, columns, slices
-    grid = Grid.of(image_size=volume.shape[1], slices=volume.shape[3])
-    return grid.spacing_mm, grid.spacing_mm, grid.slice_spacing_mm
 
 
 def _write_text(path: Path, text: str) -> None:

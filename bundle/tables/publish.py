@@ -1,4 +1,4 @@
-"""What a plan gave, as files: the comparison, the work behind it, the learning curve."""
+"""What a plan gave, as files: the comparison, the work behind it, the learning curve, the pictures of the paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 from bundle.reports.comparison import Comparison, compare, statistics
 from bundle.reports.comparison_page import write_comparison
 from bundle.reports.learning_curve import draw_curve
-from bundle.reports.runs import read_run
+from bundle.reports.paper_pictures import write_pictures
+from bundle.reports.runs import Run, read_run
 from bundle.tables.plan import Plan
 from bundle.tables.run import Outcome
 from bundle.writers import whole
@@ -21,7 +22,7 @@ CURVE_COLUMNS = ("row", "knees", "metric", "mean", "low", "high", "n", "repetiti
 
 
 def publish(plan: Plan, outcome: Outcome, folder: str | Path) -> list[Path]:
-    """Write the comparison of the first number of knees and, where the plan has several, the learning curve.
+    """Write the comparison of the first number of knees, its pictures and, where there are several, the learning curve.
 
     Args:
         plan: the table.
@@ -41,21 +42,27 @@ def publish(plan: Plan, outcome: Outcome, folder: str | Path) -> list[Path]:
     paths = write_comparison(comparison, folder, title=plan.title, note=plan.note, work=_work(plan, outcome))
     if len(plan.knees) > 1:
         paths += _curve(plan, outcome, folder)
-    return paths
+    names = {row.key: row.name for row in plan.rows}
+    columns = [names[key] for key in plan.pictured] or None
+    return paths + write_pictures(
+        _runs(plan, outcome, plan.knees[0]), comparison, folder, columns=columns, note=plan.note
+    )
 
 
-def _compared(plan: Plan, outcome: Outcome, knees: int | None) -> Comparison | None:
+def _runs(plan: Plan, outcome: Outcome, knees: int | None) -> list[tuple[str, Run]]:
     # Relative where it can be: the page names folders, and no machine's paths belong there.
     done = [record for record in outcome.done if record["knees"] == knees]
     order = {row.name: place for place, row in enumerate(plan.rows)}
     done.sort(key=lambda record: (order[record["row"]], record["seed"]))
-    if not done:
+    return [(record["row"], read_run(os.path.relpath(record["folder"]))) for record in done]
+
+
+def _compared(plan: Plan, outcome: Outcome, knees: int | None) -> Comparison | None:
+    runs = _runs(plan, outcome, knees)
+    if not runs:
         return None
-    present = {record["row"] for record in done}
-    return compare(
-        [(record["row"], read_run(os.path.relpath(record["folder"]))) for record in done],
-        baselines=[row.name for row in plan.rows if row.baseline and row.name in present],
-    )
+    present = {name for name, _ in runs}
+    return compare(runs, baselines=[row.name for row in plan.rows if row.baseline and row.name in present])
 
 
 def _work(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:

@@ -176,7 +176,7 @@ def test_command_names_rows_and_writes_the_files(tmp_path, runs, command):
     ours = f"Ours={runs[1][1].folder}"
     code, out, _ = command(runs[0][1].folder, ours, "--out", tmp_path / "out", "--baseline", "Mean")
     assert code == 0
-    assert out.splitlines() == [str(tmp_path / "out" / name) for name in FILES]
+    assert out.splitlines() == [str(tmp_path / "out" / name) for name in (*FILES, "scores.png")]
     rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").open()))
     assert list(dict.fromkeys(row["row"] for row in rows)) == ["Pred", "Ours", "Mean", "Real volumes"]
     pairs = list(csv.DictReader((tmp_path / "out" / "paired.csv").open()))

@@ -1,6 +1,7 @@
 """A plan becomes commands, its runner resumes and reports, and its page has every row; trainings are made up."""
 
 import csv
+import dataclasses
 import json
 import math
 import sys
@@ -11,6 +12,9 @@ import pytest
 from made_up_run import write_run
 
 from bundle.data.datalist import pairs
+from bundle.handlers.findings import NAMED_BY
+from bundle.reports import paper_pictures
+from bundle.reports.kept import KeptSlice, write_kept
 from bundle.tables import read_plan, run_plan
 from bundle.tables.plan import candidates, epochs_of
 from bundle.tables.publish import publish
@@ -216,7 +220,7 @@ def test_the_page_has_every_row_its_repetitions_and_the_compute(done, tmp_path):
     plan, _, outcome, _ = done
     paths = publish(plan, outcome, tmp_path / "results")
     names = ["comparison.csv", "paired.csv", "comparison.json", "comparison.html"]
-    assert [path.name for path in paths] == [*names, "learning_curve.csv", "learning_curve.png"]
+    assert [path.name for path in paths] == [*names, "learning_curve.csv", "learning_curve.png", "scores.png"]
     rows = list(csv.DictReader(paths[0].open()))
     found = {row["row"]: row for row in rows if row["kl_grade"] == "all"}
     # Seeds score 22 and 23 and more by knee, 2.5 on average.
@@ -230,6 +234,21 @@ def test_the_page_has_every_row_its_repetitions_and_the_compute(done, tmp_path):
     curve = {(r["row"], r["knees"]): float(r["mean"]) for r in csv.DictReader(paths[4].open())}
     assert curve == {("A, ours", "4"): 25.0, ("A, ours", "2"): 24.0, ("B", "4"): 22.5, ("B", "2"): 21.5}
     assert paths[5].read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_are_of_the_first_knees_and_show_the_rows_that_the_plan_names(done, tmp_path, monkeypatch):
+    plan, _, outcome, _ = done
+    for record in outcome.done:
+        knee, image = ("P0", "R", "00m"), np.zeros((4, 4), np.uint8)
+        write_kept(Path(record["folder"]) / "slices.npz", {"G-0": KeptSlice(image, image, {"pred": image}, 0.5, knee)})
+    shown = []
+    monkeypatch.setattr(
+        paper_pictures, "methods_picture", lambda kept, foot: shown.append((list(kept), foot)) or b"png"
+    )
+    paths = publish(dataclasses.replace(plan, pictured=["b", "a"]), outcome, tmp_path / "results")
+    assert [path.name for path in paths[-2:]] == ["methods.png", "scores.png"]
+    assert [names for names, _ in shown] == [["B", "A, ours"]]
+    assert shown[0][1][0] == "Ranks nothing."
 
 
 def test_subsets_are_nested_keep_people_whole_and_find_their_images(tmp_path):
@@ -261,6 +280,15 @@ def test_tables_of_methods_have_every_baseline(name):
     assert any(not row.overlays for row in plan.rows), "the compact model is a row"
 
 
+@pytest.mark.parametrize("name", ["full", "smoke"])
+def test_tables_of_methods_picture_the_paper_s_and_switch_its_findings(name):
+    plan = read_plan(ROOT / "configs" / "tables" / f"{name}.json")
+    assert {"ldm", "cola_diff", "x_diffusion", "compact"} <= set(plan.pictured)
+    compact = next(row for row in plan.rows if row.key == "compact")
+    assert set(compact.evaluation["switched_findings"]) == set(NAMED_BY)
+    assert compact.evaluation["curve_knees"] > 0
+
+
 def test_full_plan_has_three_seeds_tuning_and_a_learning_curve():
     plan = read_plan(ROOT / "configs" / "tables" / "full.json")
     assert len(plan.seeds) >= 3
@@ -277,6 +305,7 @@ def test_full_plan_has_three_seeds_tuning_and_a_learning_curve():
         ({"rows": [{"key": "a"}]}, "name"),
         ({"cohort": {}}, "`cohort` must have"),
         ({"seeds": []}, "at least one"),
+        ({"pictured": ["c"]}, "no row's key"),
         ({"tuning": {"share": 0.5}}, "`tuning` must name"),
     ],
 )
