@@ -116,7 +116,7 @@ class Grid:
         return ila_affine((self.rows, self.columns, 1), (self.spacing_mm, self.spacing_mm, 1.0), np.zeros(3))
 
 
-def check_side(side: str) -> str:
+def check_side(side: str | None) -> str:
     """Return `side`, or raise ValueError: it is `R` or `L`."""
     if side not in SIDES:
         raise ValueError(f"`side` must be R or L, got {side!r}; say which knee the film shows.")

@@ -16,6 +16,7 @@ import torch
 from monai.bundle import ConfigParser, create_workflow, load, verify_metadata, verify_net_in_out
 
 import bundle
+from bundle.command_line import fail
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -92,8 +93,7 @@ def main() -> int:
         check_load(root)
         check_run(root, data, arguments.out / "eval", shape)
     except (ValueError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return fail(error)
     return 0
 
 

@@ -9,10 +9,10 @@ runs have kept what it takes, pictures: methods.png (knees of grades 0, 2, 4 wit
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
+from bundle.command_line import fail
 from bundle.engines import track_comparison
 from bundle.reports.comparison import compare
 from bundle.reports.comparison_page import write_comparison
@@ -63,8 +63,7 @@ def main() -> int:
         if arguments.tracking:
             track_comparison(comparison, arguments.out, title=arguments.title, files=paths)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 1
+        return fail(error)
     for note in comparison.notes:
         print(note, file=sys.stderr)
     for path in paths:

@@ -6,10 +6,10 @@ meaning without an id, is an error.
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
+from bundle.command_line import fail
 from bundle.reports.config_page import config_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +29,7 @@ def main() -> int:
         page = config_page(ROOT / "configs", ROOT / "docs" / "config_ids.json")
         arguments.out.write_text(page, encoding="utf-8")
     except (ValueError, OSError) as error:
-        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 1
+        return fail(error)
     print(arguments.out)
     return 0
 

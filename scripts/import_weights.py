@@ -7,10 +7,10 @@ autoencoder.latent, .decoded; tower.image, .embedding; projection.embedding, .co
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
+from bundle.command_line import fail
 from bundle.weights import KINDS, import_weights
 
 
@@ -45,8 +45,7 @@ def main() -> int:
             **unseen,
         )
     except (ValueError, OSError) as error:
-        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 1
+        return fail(error)
     print("\n".join(lines), file=sys.stderr)
     print(arguments.out)
     return 0

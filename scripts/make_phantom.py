@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
+from bundle.command_line import fail
 from bundle.phantom.cohort import Recipe, make_cohort
 from bundle.phantom.faults import PACKAGINGS, faults_for
 from bundle.phantom.mri import SIZES
@@ -68,8 +68,7 @@ def main() -> int:
             shown = min(arguments.participants, 12)
             write_sheet(arguments.sheet, seed=arguments.seed, participants=shown, enrich=arguments.enrich)
     except (ValueError, OSError) as error:
-        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 1
+        return fail(error)
     asked = arguments.participants if arguments.only is None else len(set(arguments.only))
     print(f"{made} of {asked} participants made, the others were there", file=sys.stderr)
     print(arguments.out)

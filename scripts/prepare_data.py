@@ -6,10 +6,10 @@ knees look like) and rejected.csv (every drop with its reason). A run that was i
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
+from bundle.command_line import fail
 from bundle.data.dry_run import dry_run
 from bundle.data.oai_index import MR_SERIES
 from bundle.data.prepare import Options, prepare
@@ -94,8 +94,7 @@ def main() -> int:
             say=lambda text: print(text, file=sys.stderr),
         )
     except (ValueError, OSError, RuntimeError) as error:
-        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 1
+        return fail(error)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from bundle.api import PREDICT, Synthesiser
+from bundle.command_line import fail, one_line
 from bundle.covariates import encode as encode_covariates
 from bundle.data.film_source import origin_of
 from bundle.keys import CONFIDENCE
@@ -223,7 +224,7 @@ def main() -> int:
             synthesiser.network.check_mean_head()
         synthesiser.check_covariates(covariates)
     except (ValueError, OSError, RuntimeError) as error:
-        return _fail(error)
+        return fail(error)
     sides = ("R", "L") if arguments.side == "both" else (arguments.side,)
     failed = skipped = 0
     for film, plain in zip(tqdm(films, desc="films", unit="film", disable=len(films) == 1), stems, strict=True):
@@ -235,9 +236,9 @@ def main() -> int:
             except Exception as error:  # whatever is wrong with one film, the others are made
                 failed += 1
                 reason = error if isinstance(error, ValueError | OSError | RuntimeError) else _named(film, error)
-                _fail(reason)
+                fail(reason)
                 if arguments.json:
-                    print(json.dumps({"film": str(film), "side": side, "error": _one_line(reason)}), flush=True)
+                    print(json.dumps({"film": str(film), "side": side, "error": one_line(reason)}), flush=True)
                 continue
             skipped += made["skipped"]
             print(json.dumps(made) if arguments.json else "\n".join(made["files"]), flush=True)
@@ -251,15 +252,6 @@ def main() -> int:
 
 def _named(film: Path, error: Exception) -> RuntimeError:
     return RuntimeError(f"{film}: {type(error).__name__}: {error}")
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error))
-
-
-def _fail(error: Exception) -> int:
-    print("error: " + _one_line(error), file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

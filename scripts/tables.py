@@ -7,10 +7,10 @@ exit code is 1 as long as anything is missing.
 
 import argparse
 import math
-import re
 import sys
 from pathlib import Path
 
+from bundle.command_line import fail
 from bundle.tables import read_plan, run_plan
 from bundle.tables.publish import publish
 
@@ -46,8 +46,7 @@ def main() -> int:
         for path in publish(plan, outcome, arguments.results or arguments.out):
             print(path)
     except (ValueError, OSError, RuntimeError) as error:
-        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 1
+        return fail(error)
     return 0 if outcome.complete else 1
 
 

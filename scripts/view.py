@@ -7,7 +7,6 @@ of both. A page is one HTML file that needs neither network nor server.
 import argparse
 import json
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 import bundle
+from bundle.command_line import fail
 from bundle.data import CropKnee
 from bundle.geometry import AXES, SIDES
 from bundle.keys import CONFIDENCE, FILM, MRI
@@ -196,8 +196,7 @@ def main() -> int:
         with whole(arguments.out) as temporary:
             temporary.write_text(page)
     except (ValueError, OSError, RuntimeError) as error:
-        print("error: " + re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 1
+        return fail(error)
     print(arguments.out)
     return 0
 

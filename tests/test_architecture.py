@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-FOUNDATION = {"keys", "readings", "covariates", "geometry"}
+FOUNDATION = {"keys", "readings", "covariates", "geometry", "command_line"}
 """Rank 0: whoever is in `ARROWS` may import these."""
 ARROWS: dict[str, set[str]] = {
     **{part: set() for part in FOUNDATION},

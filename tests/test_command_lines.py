@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bundle.command_line import fail
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 WRONG = {
@@ -120,6 +122,16 @@ def test_what_cannot_be_done_is_one_line_on_stderr_and_exit_1(script, tmp_path, 
     assert captured.out == ""
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
+
+
+def test_a_message_of_several_lines_becomes_one(capsys):
+    assert fail(ValueError("first\n    second ")) == 1
+    assert capsys.readouterr().err == "error: first second\n"
+
+
+def test_scripts_that_import_the_bundle_leave_the_line_to_it():
+    sources = {path.stem: path.read_text() for path in SCRIPTS}
+    assert [name for name, text in sources.items() if '"error: ' in text and "from bundle" in text] == []
 
 
 def test_rules_can_fail():

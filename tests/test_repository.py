@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import bundle
+from bundle.writers.mark import MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = 25 * 2**20
@@ -67,6 +68,17 @@ def test_versions_agree():
     stated = [bundle.__version__, metadata["version"], newest, citation]
     assert stated == [project] * 4
     assert project in metadata["changelog"]
+
+
+def test_the_bundle_has_one_name():
+    """The scripts that have it import nothing of `bundle`, and so write it themselves."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"].replace("-", "_")
+    found = {path.stem: re.findall(r'^NAME = "(.+)"$', path.read_text(), re.M) for path in ROOT.glob("scripts/*.py")}
+    assert {script: names for script, names in found.items() if names} == {
+        "export_zoo": [project],
+        "serve_label": [project],
+    }
+    assert project == MODEL
 
 
 def test_python_floor_is_stated_once_and_alike():

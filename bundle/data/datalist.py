@@ -75,7 +75,7 @@ def _pair(root: Path, item: Any, where: str) -> dict[str, Any]:
     for path in images.values():
         if not path.is_file():
             raise FileNotFoundError(f"{where}: {path} is not there; prepare the data again.")
-    result = {name: str(path) for name, path in images.items()}
+    result: dict[str, Any] = {name: str(path) for name, path in images.items()}
     result |= {name: value for name, value in item.items() if name not in ("film", "mri")}
     result[READINGS] = item.get(READINGS, {})
     try:

@@ -36,7 +36,8 @@ def graded_knees(
         ValueError: if a class has no knee.
     """
     found, codes = pairs(root, split), np.eye(len(grades), dtype=np.float32)
-    classes = [list(grades).index(grade) if grade in grades else None for grade in _grades(found, variable)]
+    order: list[float] = list(grades)
+    classes = [order.index(grade) if grade in order else None for grade in _grades(found, variable)]
     knees = [_knee(knee, codes[which]) for knee, which in zip(found, classes, strict=True) if which is not None]
     logger.info(f"{split}: {len(knees)} of {len(found)} knees have {variable} {' or '.join(map(str, grades))}")
     for which, grade in enumerate(grades):

@@ -52,17 +52,17 @@ class JointBandd(Transform):
         band = None if labels is None else band_of_masks(torch.as_tensor(labels)[0].cpu().numpy())
         source = SOURCES[0]
         if band is None and self.finder is not None and self.film in data:
-            band, source = self._seen(data[self.film], rows), SOURCES[1]
+            band, source = self._seen(self.finder, data[self.film], rows), SOURCES[1]
         if band is None:
             band, source = middle_third(rows), SOURCES[2]
         return {**data, BAND: torch.tensor(band), BAND_SOURCE: source}
 
-    def _seen(self, film: torch.Tensor, rows: int) -> tuple[int, int] | None:
-        if isinstance(self.finder, str | Path):
-            self.finder = KneeFinder.load(self.finder)
+    def _seen(self, finder: KneeFinder | str | Path, film: torch.Tensor, rows: int) -> tuple[int, int] | None:
+        if isinstance(finder, str | Path):
+            finder = self.finder = KneeFinder.load(finder)
         grid = Grid.of(image_size=rows, slices=1)
         pixels = torch.as_tensor(film).as_subclass(torch.Tensor).detach().cpu().float()[..., None]
-        maps = LandmarkMaps.of(MetaTensor(pixels, affine=torch.from_numpy(grid.film_affine())), self.finder)
+        maps = LandmarkMaps.of(MetaTensor(pixels, affine=torch.from_numpy(grid.film_affine())), finder)
         if not maps.sure("R"):  # the canonical side
             return None
         return band_of_joint(maps.points("R")[JOINT[0]][0] / grid.spacing_mm + 0.5, rows=rows)

@@ -106,12 +106,12 @@ class CropKnee:
         extents = [count * edge for count, edge in zip(counts, edges, strict=True)]
         meta = {key: value for key, value in film.meta.items() if key != "affine"}
         if all(abs(extent - FIELD_OF_VIEW_MM) <= 0.5 * edge for extent, edge in zip(extents, edges, strict=True)):
-            starts, fields, meta[CONFIDENCE] = (0.0, 0.0), tuple(extents), 1.0
+            starts, fields, meta[CONFIDENCE] = [0.0, 0.0], extents, 1.0
         else:
             knee = knee or find_knee(film, side, self._network())
             field = FIELD_OF_VIEW_MM * FILM_MAGNIFICATION
             centres = (knee.row_mm + edges[0] / 2, knee.column_mm + edges[1] / 2)
-            starts, fields, meta[CONFIDENCE] = tuple(at - field / 2 for at in centres), (field, field), knee.confidence
+            starts, fields, meta[CONFIDENCE] = [at - field / 2 for at in centres], [field, field], knee.confidence
         size = self.grid.rows
         weights = {
             axis + 1: axis_weights(counts[axis], edges[axis], size, fields[axis] / size, starts[axis])

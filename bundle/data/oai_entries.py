@@ -63,7 +63,8 @@ def list_entries(layout: Layout, drop: Drop) -> list[Entry]:
     Raises:
         ValueError: if a list lacks its columns.
     """
-    result, listed = [], set()
+    result: list[Entry] = []
+    listed: set[Path] = set()
     for folder in layout.image_folders:
         for entry in _from_contents(folder, listed, drop):
             result.append(entry)
@@ -75,12 +76,12 @@ def list_entries(layout: Layout, drop: Drop) -> list[Entry]:
             release = visit_of_release(place.relative_to(folder).parts[0])
             if place in listed or release is None or not (place.is_dir() or is_archive(place)):
                 continue
-            entry = _from_header(place, release)
-            if entry is None:
+            read = _from_header(place, release)
+            if read is None:
                 name = place.parent.parent.name
                 drop(name, f"a series absent from {CONTENTS} has no readable header", shown(place, name))
             else:
-                result.append(entry)
+                result.append(read)
     return result
 
 

@@ -47,14 +47,14 @@ def read_own_pairs(path: str | Path, table: GradeTable) -> tuple[Index, dict[str
             raise ValueError(f"{where}: `participant` and `visit` must be of letters, digits and hyphens alone.")
         if side not in SIDES or not row.get("FILM") or not row.get("MRI"):
             raise ValueError(f"{where}: needs `film`, `mri` and `side` (R or L), got side {side!r}.")
-        places = [path.parent / str(row[column]) for column in ("FILM", "MRI")]
+        film, mri = (path.parent / str(row[column]) for column in ("FILM", "MRI"))
         spacing = measure(row.get("SPACING_MM"), 0.01, 5.0)
         if spacing is None and row.get("SPACING_MM"):
             raise ValueError(f"{where}: `spacing_mm` must lie between 0.01 and 5, got {row['SPACING_MM']!r}.")
-        pair = KneePair(participant, side, visit, *places, spacing_mm=spacing, own=True)
+        pair = KneePair(participant, side, visit, film, mri, spacing_mm=spacing, own=True)
         if pair.name in clinical:
             raise ValueError(f"{where}: lists the knee {pair.name} a second time.")
-        gone = [column for column, place in zip(("film", "mri"), places, strict=True) if not place.exists()]
+        gone = [column for column, place in (("film", film), ("mri", mri)) if not place.exists()]
         clinical[pair.name] = _clinical(row, table, where)
         if gone:
             index.drop(pair.name, f"the file of its {gone[0]} is not there", f"row {number}, {gone[0]}")

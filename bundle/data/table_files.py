@@ -71,8 +71,9 @@ def _text_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tup
         delimiter = next((character for character in "|\t" if character in first), ",")
         file.seek(0)
         # `|` separated tables know no quoting: a quotation mark in a label is one
-        quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
-        reader = csv.reader(_lines(file, path), delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(
+            _lines(file, path), delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+        )
         names = _names(next(reader, []), path)
         kept = [(place, name) for place, name in enumerate(names) if name == "ID" or wanted is None or wanted(name)]
         second = True

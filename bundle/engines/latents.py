@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bundle.engines.shared_rows import shared_rows
 from bundle.engines.slices import as_plain
 from bundle.keys import COVARIATES, FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
+from bundle.networks.film_encoder import FilmEncoder
 
 logger = logging.getLogger(__name__)
 KNEE = "knee"
@@ -139,14 +141,14 @@ class LatentDataset(Dataset):
         else:
             scale = self.latent_scale
         self.network.scale_factor.fill_(scale)
-        told = [float(self.network.scale_factor), self.network.scale_film_latent]
+        told: list[object] = [float(self.network.scale_factor), self.network.scale_film_latent]
         told += ["edges"] if self.network.denoiser.gates is not None else []
         path = self.folder / f"films-{self.fingerprint(told, [autoencoder])}.npy"
         self.film_latents = shared_rows(path, count=count, make=self._encode_film)
         encoder = self.network.denoiser.film_encoder
         if encoder is not None and encoder.frozen:
             path = self.folder / f"embeddings-{self.fingerprint([encoder.tower.image_size], [encoder.tower])}.npy"
-            self.embeddings = shared_rows(path, count=count, make=self._embed_film)
+            self.embeddings = shared_rows(path, count=count, make=partial(self._embed_film, encoder))
         logger.info(f"{count} knees as latents, scale factor {float(self.network.scale_factor):.4f}")
         return self.moments
 
@@ -161,8 +163,7 @@ class LatentDataset(Dataset):
     def _encode_film(self, knee: int) -> np.ndarray:
         return self.network.encode_film(self._film(knee))[0].cpu().numpy()
 
-    def _embed_film(self, knee: int) -> np.ndarray:
-        encoder = self.network.denoiser.film_encoder
+    def _embed_film(self, encoder: FilmEncoder, knee: int) -> np.ndarray:
         was_training = encoder.training
         embedding = encoder.eval().embed(self._film(knee))[0].cpu().numpy()
         encoder.train(was_training)

@@ -53,14 +53,15 @@ class MeanDataset(Dataset):
             what `LatentDataset.prepare` does.
         """
         network, moments = self.latents.network, self.latents.prepare()
+        head = network.check_mean_head()
         network.autoencoder.requires_grad_(False)  # the band's loss goes through its decoder, and must not train it
-        if network.mean_head.base.any():
+        if head.base.any():
             return moments  # weights that a training starts from have learnt theirs
         total = np.zeros(means_of(moments[0]).shape)
         for knee in moments:
             total += means_of(knee)
         mean = torch.from_numpy(total / len(moments)).float() * network.scale_factor.cpu()
-        network.mean_head.set_base(mean.to(network.scale_factor.device), self._depths(moments).to(network.scale_factor))
+        head.set_base(mean.to(network.scale_factor.device), self._depths(moments).to(network.scale_factor))
         return moments
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -100,8 +101,7 @@ class MeanPrediction(nn.Module):
 
     def __init__(self, network: FilmToVolume) -> None:
         super().__init__()
-        network.check_mean_head()
-        self.mean_head = network.mean_head
+        self.mean_head = network.check_mean_head()
         self._whole = (network,)  # in a tuple, so that neither optimiser nor DDP sees the rest of the network
 
     def forward(

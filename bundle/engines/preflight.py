@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bundle.command_line import one_line
 from bundle.data.datalist import pairs
 from bundle.weights import read_weights
 
@@ -28,4 +29,4 @@ def preflight(*, dataset_dir: str, splits: Sequence[str], weights: str | None = 
         if weights is not None:
             read_weights(weights)
     except (ValueError, OSError) as error:
-        raise SystemExit("error: " + " ".join(str(error).split())) from None
+        raise SystemExit(f"error: {one_line(error)}") from None

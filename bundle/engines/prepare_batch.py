@@ -20,7 +20,9 @@ MEAN = "mean"
 """Entry of a batch: what the mean head says of the slices."""
 SLICE = "slice"
 """Entry of a batch: the real slices, for a loss in pixels."""
-Prepared = tuple[Tensor, Tensor | None, tuple, dict[str, Tensor]]
+Compared = Tensor | tuple[Tensor, Tensor | None] | dict[str, Tensor] | None
+"""What a loss compares: one tensor or what its stage has several of, None where only inference runs."""
+Prepared = tuple[Tensor, Compared, tuple, dict[str, Tensor]]
 
 
 class PrepareReconstruction(PrepareBatch):
@@ -50,9 +52,9 @@ class PrepareDenoising(PrepareBatch):
         conditions |= {"time": time, "readings": data[READINGS], "film": data[FILM]}
         conditions |= {key: data[key] for key in (COVARIATES, TOKENS, WITHHELD, MEAN) if key in data}
         noisy = self.schedule.add_noise(clean, noise, time)
-        target: Any = self.schedule.target(clean, noise, time)
+        target = self.schedule.target(clean, noise, time)
         if SLICE in data:
-            target = {"target": target, "noisy": noisy, "time": time, "slice": data[SLICE]}
+            return noisy, {"target": target, "noisy": noisy, "time": time, "slice": data[SLICE]}, (), conditions
         return noisy, target, (), conditions
 
 

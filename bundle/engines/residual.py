@@ -53,7 +53,7 @@ class Residual:
         """Ask the mean head about every training film, or find it asked; set the network's `residual_scale`."""
         network, latents = self.network, self.latents
         said = ["with readings, without", *([COVARIATES] if network.covariates_width else [])]
-        name = latents.fingerprint(said, [network.autoencoder, network.mean_head])
+        name = latents.fingerprint(said, [network.autoencoder, network.check_mean_head()])
         path = latents.folder / f"means-{name}.npy"
         self.coefficients = shared_rows(path, count=len(latents.volumes), make=self._coefficients)
         scale = self.residual_scale or 1 / self.deviation()
@@ -92,11 +92,11 @@ class Residual:
             (B, S, C, h, w), scaled latents.
         """
         rows = torch.from_numpy(self.coefficients[knees.cpu().numpy(), told.cpu().long().numpy()])
-        return self.network.mean_head.at(rows.to(depth), depth)
+        return self.network.check_mean_head().at(rows.to(depth), depth)
 
     def _coefficients(self, knee: int) -> np.ndarray:
         """The spline's coefficients without and with readings, covariates as they are, (2, knots, C, h, w)."""
-        item, head = self.latents.volumes[knee], self.network.mean_head
+        item, head = self.latents.volumes[knee], self.network.check_mean_head()
         device = self.network.scale_factor.device
         film = as_plain(item[FILM]).float()[None].to(device)
         readings = torch.as_tensor(item[READINGS], dtype=torch.float32)[None].to(device)

@@ -17,7 +17,9 @@ NO_GRADE = "not read"
 def grade_groups(table: ScoreTable) -> dict[str, np.ndarray]:
     """Grade to whether each knee has it, in order; grades without a knee are absent, `NO_GRADE` comes last."""
     grades = [knee.kl_grade for knee in table.knees]
-    groups = {str(grade): grade for grade in sorted({grade for grade in grades if grade is not None})}
+    groups: dict[str, int | None] = {
+        str(grade): grade for grade in sorted({grade for grade in grades if grade is not None})
+    }
     if None in grades:
         groups[NO_GRADE] = None
     return {name: np.array([found == grade for found in grades]) for name, grade in groups.items()}

@@ -178,7 +178,7 @@ class FloorShareHandler(SectionHandler):
                 scores = np.stack([details[one] for one in names], 1)
                 finite = np.isfinite(scores).all(1)
                 who = [one for one, keep in zip(records, finite, strict=True) if keep]
-                cells = [None] * 6
+                cells: list[str | float | int | None] = [None] * 6
                 if who:
                     cells = [*map(float, scores[finite].mean(0))]
                     cells += self.with_interval(scores[finite], who, share_above_floor)

@@ -16,7 +16,7 @@ from bundle.readings import grade_table
 
 NAMED_BY = {"cyst": ("XRCYF", "XRCYT"), "chondrocalcinosis": ("XRCH",), "attrition": ("XRATT",)}
 """The readings, without their last letter, M or L, that name a finding."""
-COLUMNS = ("finding", "method", "named", "called if named", "not named", "called if not named")
+COLUMNS: tuple[str, ...] = ("finding", "method", "named", "called if named", "not named", "called if not named")
 COLUMNS += ("reading missing", "no score")
 
 

@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
+from bundle.handlers.knee_images import knee_items
 from bundle.handlers.scores import Knee
 from bundle.handlers.sections import array_at, plain_array
 from bundle.handlers.structure import voxel_edges
@@ -38,7 +39,8 @@ class GalleryHandler(ABC):
     name: str
 
     def __init__(self, network: nn.Module, *, seed: int = 0, real: str = CommonKeys.LABEL) -> None:
-        self.network, self.seed, self.real = network, seed, real
+        self.network: Any = network  # its grade table and heads are not of every module
+        self.seed, self.real = seed, real
         self._item: dict[str, Any] | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -57,7 +59,7 @@ class GalleryHandler(ABC):
 
     def synthesise(self, item: Mapping[str, Any], readings: Tensor | None, **options: Any) -> np.ndarray:
         """A volume of the item's film, (H, W, S) in [0, 1]; the network is in evaluation mode and back after."""
-        film = _plain(item[FILM])[None]
+        film = item[FILM].as_subclass(Tensor)[None]
         told = None if readings is None else readings[None].to(film.device)
         covariates = _plain(item.get(COVARIATES))
         if covariates is not None and getattr(self.network, "covariates_width", 0):
@@ -75,11 +77,7 @@ class GalleryHandler(ABC):
         self._item = None
 
     def _collect(self, engine: Engine) -> None:
-        batch, output = engine.state.batch, engine.state.output
-        if not (isinstance(batch, list) and isinstance(output, list)):
-            raise ValueError(f"{type(self).__name__} needs decollated batches; give the evaluator `decollate=True`.")
-        for batch_item, output_item in zip(batch, output, strict=True):
-            item = {**batch_item, **{key: value for key, value in output_item.items() if value is not None}}
+        for item in knee_items(engine):
             if self._item is None or self.better(Knee.of(item), Knee.of(self._item)):
                 self._item = item
 

@@ -39,6 +39,7 @@ class ImageQualityHandler(IgniteMetricHandler):
     """
 
     metric_fn: VolumeMetric
+    _output_transform: Callable
 
     def __init__(
         self,

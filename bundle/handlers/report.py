@@ -20,6 +20,7 @@ from bundle.handlers.figures import Figure, has_matplotlib
 from bundle.handlers.knee_images import entry, film_of, is_mirrored, knee_items, unit_volume
 from bundle.handlers.report_page import Report, is_phantom, render
 from bundle.handlers.scores import REAL, Knee, ScoreTable
+from bundle.handlers.sections import plain_array
 from bundle.handlers.structure import voxel_edges
 from bundle.metrics.volume_metric import check_data_range, lowest_intensity
 from bundle.reports.montage import Image, KneePictures, has_pillow, knee_pictures
@@ -148,7 +149,7 @@ class EvaluationReport:
         samples = item.get(self.samples)
         if not isinstance(samples, torch.Tensor) or samples.ndim != 5 or len(samples) < 2:
             return None
-        return _array(torch.as_tensor(samples).std(0), dims=4) / self.data_range
+        return plain_array(samples.std(0))[0] / self.data_range
 
     def _unit(self, volume: torch.Tensor) -> np.ndarray:
         return unit_volume(volume, lo=self.lo, data_range=self.data_range)

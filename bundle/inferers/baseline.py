@@ -39,7 +39,7 @@ class AddPredictiond(Transform):
         vector = readings[None].to(film.device) if isinstance(readings, torch.Tensor) else None
         told = dict(self.options)
         covariates = data.get(COVARIATES)
-        if isinstance(covariates, torch.Tensor) and getattr(self.network, "covariates_width", 0):
+        if isinstance(covariates, torch.Tensor) and getattr(self.network, "covariates_width", None):
             told["covariates"] = covariates[None].to(film.device)
         training = self.network.training
         self.network.eval()

@@ -170,7 +170,7 @@ def bone_width_mm(labels: np.ndarray, *, column_mm: float, bones: Sequence[int] 
     Returns:
         mm; NaN where there is no such bone.
     """
-    there = np.isin(labels, bones).any(2)
+    there = np.any(np.isin(labels, bones), axis=2)
     columns = [np.flatnonzero(row) for row in there]
     widths = [line[-1] - line[0] + 1 for line in columns if len(line)]
     return float(max(widths) * column_mm) if widths else float("nan")

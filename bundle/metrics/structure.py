@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -46,9 +46,13 @@ class Comparison:
         """What is found in one of the two."""
         return Anatomy.of(self.pred if of == "pred" else self.real, spacing_mm=self.spacing_mm)
 
-    def joint_space_error(self, compartment: str) -> float:
+    def joint_space(self, of: str, *, compartment: str) -> float:
+        """Of one of the two, mm."""
+        return self.anatomy(of).joint_space_mm[compartment]
+
+    def joint_space_error(self, *, compartment: str) -> float:
         """|synthesised - real|, mm, both measured by the same code."""
-        pred, real = (self.anatomy(of).joint_space_mm[compartment] for of in SCORED)
+        pred, real = (self.joint_space(of, compartment=compartment) for of in SCORED)
         return abs(pred - real)
 
     def osteophyte_error(self) -> float:
@@ -62,12 +66,12 @@ class Comparison:
         each = [surface_distances(found == bone, bones == bone, spacing_mm=self.spacing_mm) for bone in (1, 2)]
         return (each[0][0] + each[1][0]) / 2, (each[0][1] + each[1][1]) / 2
 
-    def tissue_error(self, tissue: str, kind: str) -> float:
+    def tissue_error(self, *, tissue: str, kind: str) -> float:
         """Error inside one tissue of the real volume."""
         masks = tissue_masks(self.real, spacing_mm=self.spacing_mm, labels=self.labels)
         return tissue_errors(self.pred, self.real, {tissue: masks[tissue]})[tissue][kind]
 
-    def power_ratio(self, band: str) -> float:
+    def power_ratio(self, *, band: str) -> float:
         """Power of the synthesised volume in a band over the real volume's; NaN where that has none."""
         pred, real = (band_power(volume, spacing_mm=self.spacing_mm)[band] for volume in (self.pred, self.real))
         return pred / real if real > 0 else math.nan
@@ -79,17 +83,14 @@ COMPARED: dict[str, Callable[[Comparison], float]] = {
     "bone_dice": lambda pair: mask_dice(pair.anatomy("pred").bones > 0, pair.reference[0] > 0),
     "cartilage_dice": lambda pair: mask_dice(pair.anatomy("pred").cartilage, pair.reference[1]),
     "osteophyte_error": Comparison.osteophyte_error,
-    **{f"joint_space_error_{name}": lambda pair, name=name: pair.joint_space_error(name) for name in COMPARTMENTS},
-    **{f"absolute_error_{name}": lambda pair, name=name: pair.tissue_error(name, "absolute") for name in TISSUES},
-    **{f"squared_error_{name}": lambda pair, name=name: pair.tissue_error(name, "squared") for name in TISSUES},
-    **{f"power_{name}": lambda pair, name=name: pair.power_ratio(name) for name in BANDS_PER_MM},
+    **{f"joint_space_error_{name}": partial(Comparison.joint_space_error, compartment=name) for name in COMPARTMENTS},
+    **{f"absolute_error_{name}": partial(Comparison.tissue_error, tissue=name, kind="absolute") for name in TISSUES},
+    **{f"squared_error_{name}": partial(Comparison.tissue_error, tissue=name, kind="squared") for name in TISSUES},
+    **{f"power_{name}": partial(Comparison.power_ratio, band=name) for name in BANDS_PER_MM},
 }
 """Measures of a synthesised volume against the real one."""
 SINGLE: dict[str, Callable[[Comparison, str], float]] = {
-    **{
-        f"joint_space_{name}": lambda pair, of, name=name: pair.anatomy(of).joint_space_mm[name]
-        for name in COMPARTMENTS
-    },
+    **{f"joint_space_{name}": partial(Comparison.joint_space, compartment=name) for name in COMPARTMENTS},
     "osteophyte_volume": lambda pair, of: float(sum(pair.anatomy(of).osteophytes_mm3.values())),
     "edge_spread": lambda pair, of: edge_spread_width(
         pair.pred if of == "pred" else pair.real, pair.reference[0], spacing_mm=pair.spacing_mm
@@ -120,17 +121,22 @@ class StructureMetric(VolumeMetric):
         self.measure, self.of = measure, of
 
     def _score(
-        self, y_pred: Tensor, y: Tensor | None, *, spacing_mm: Spacing, labels: np.ndarray | Tensor | None = None
+        self,
+        y_pred: Tensor,
+        y: Tensor | None,
+        *,
+        spacing_mm: Spacing | None = None,
+        labels: np.ndarray | Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        if y is None:
-            raise ValueError(f"{self} needs `y`, the real volumes.")
+        if y is None or spacing_mm is None:
+            raise ValueError(f"{self} needs `y`, the real volumes, and `spacing_mm`, their voxel edges.")
         if labels is not None:
             labels = np.asarray(torch.as_tensor(labels).cpu())
             if labels.shape != (len(y), *y.shape[2:]):
                 raise ValueError(f"`labels` must have shape (B, H, W, S) {(len(y), *y.shape[2:])}, got {labels.shape}.")
         scores = []
-        for index, pair in enumerate(zip(y_pred[:, 0].cpu().numpy(), y[:, 0].cpu().numpy(), strict=True)):
-            pair = Comparison(*pair, spacing_mm, None if labels is None else labels[index])
+        for index, (pred, real) in enumerate(zip(y_pred[:, 0].cpu().numpy(), y[:, 0].cpu().numpy(), strict=True)):
+            pair = Comparison(pred, real, spacing_mm, None if labels is None else labels[index])
             function = COMPARED.get(self.measure)
             scores.append(SINGLE[self.measure](pair, self.of) if function is None else function(pair))
         found = torch.tensor(scores, dtype=torch.float64)[:, None]

@@ -35,13 +35,13 @@ def volume_vector(volume: Tensor, *, shape: Sequence[int] = VECTOR_SHAPE) -> np.
         raise ValueError(f"`shape` must be three positive numbers, got {tuple(shape)}.")
     plain = (volume.as_tensor() if isinstance(volume, MetaTensor) else volume).detach().cpu().float()
     check_finite(plain, name="volume")
-    cells = [min(want, have) for want, have in zip(shape, plain.shape[1:], strict=True)]
-    return F.adaptive_avg_pool3d(plain[None], cells).flatten().numpy()
+    rows, columns, slices = (min(want, have) for want, have in zip(shape, plain.shape[1:], strict=True))
+    return F.adaptive_avg_pool3d(plain[None], (rows, columns, slices)).flatten().numpy()
 
 
 def pairwise_rmse(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Root mean squared difference of every pair, (N, D) and (M, D) to (N, M) float64; a copy has exactly 0."""
-    pair = [torch.from_numpy(np.asarray(side, dtype=np.float32)) for side in (queries, references)]
+    one, other = (torch.from_numpy(np.asarray(side, dtype=np.float32)) for side in (queries, references))
     # the faster way, by products, leaves a distance between equal vectors
-    distance = torch.cdist(*pair, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
     return distance.double().numpy() / np.sqrt(queries.shape[1])

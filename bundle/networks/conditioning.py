@@ -67,6 +67,7 @@ class TwoPathUNet(DiffusionModelUNet):
                 if isinstance(module, SpatialTransformer):
                     module.norm.eps = transformer_norm_eps
         replace_cross_attention(self, ExtraTokenAttention if extra_tokens else OneTokenAttention)
+        self.readings_width, self.covariates_width = readings_width, covariates_width
         base = self.block_out_channels[0]
         self.depth_head = _head(base, 4 * base)
         self.readings_head = _head(readings_width, 4 * base)

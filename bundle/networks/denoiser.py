@@ -114,7 +114,10 @@ class Denoiser(nn.Module):
             (N, C, h, w).
         """
         if context is None:
-            context = self.token(noisy if self.film_encoder is None else film)
+            seen = noisy if self.film_encoder is None else film
+            if seen is None:
+                raise ValueError("`film` must be given, or `context`, which is made of it.")
+            context = self.token(seen)
         if features is None and self.film_pyramid is not None:
             features = self.film_pyramid(film)
         beside = []

@@ -53,8 +53,8 @@ class DepthMixer(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.out = zero_module(nn.Linear(channels, channels))
         self.convolution = None if pitch_mm is None else zero_module(nn.Linear(3 * channels, channels))
-        ends = [math.log(2 * math.pi / length) for length in WAVELENGTHS_MM]
-        wavenumbers = torch.linspace(*ends, num_head_channels // 2, dtype=torch.float64).exp()
+        first, last = (math.log(2 * math.pi / length) for length in WAVELENGTHS_MM)
+        wavenumbers = torch.linspace(first, last, num_head_channels // 2, dtype=torch.float64).exp()
         self.register_buffer("wavenumbers", wavenumbers, persistent=False)
 
     def forward(self, hidden: Tensor, positions_mm: Tensor) -> Tensor:

@@ -157,8 +157,6 @@ class FilmToVolume(DescribedNetwork):
         """
         self.check_input(film, readings)
         self.check_covariates(covariates, count=len(film))
-        if mean:
-            self.check_mean_head()
         if readings is None:
             missing = self.grade_table.encode(None, policy=self.missing_readings)
             readings = torch.from_numpy(missing).to(film).expand(film.shape[0], -1)
@@ -167,11 +165,10 @@ class FilmToVolume(DescribedNetwork):
         depths = depths.to(film.device, torch.float32)
         steps = steps or self.sampling_steps
         positions_mm = depths.cpu().double().numpy() * (self.grid.slices - 1) * self.grid.slice_spacing_mm
-        means = None
-        if self.mean_head is not None:
-            means = self.mean_latents(film, readings, depths, covariates=covariates)
         if mean:
-            return torch.stack([self._decode(knee, FittingBatches(self.decode_batch), progress) for knee in means])
+            knees = self.mean_latents(film, readings, depths, covariates=covariates)
+            return torch.stack([self._decode(knee, FittingBatches(self.decode_batch), progress) for knee in knees])
+        means = None if self.mean_head is None else self.mean_latents(film, readings, depths, covariates=covariates)
         if covariates is None and self.covariates_width:
             # zeros are what training says of unknown covariates, under either policy
             covariates = film.new_zeros(film.shape[0], self.covariates_width)
@@ -254,14 +251,13 @@ class FilmToVolume(DescribedNetwork):
         self, film: Tensor, readings: Tensor, depths: Tensor, *, covariates: Tensor | None = None
     ) -> Tensor:
         """The mean head's latents of films (B, 1, H, W) at depths (B, S), or (S,) for all alike: (B, S, C, h, w)."""
-        self.check_mean_head()
-        return self.mean_head.at(self.mean_head.coefficients(film, readings, covariates=covariates), depths)
+        head = self.check_mean_head()
+        return head.at(head.coefficients(film, readings, covariates=covariates), depths)
 
     @property
     def covariates_width(self) -> int:
         """Length of the covariates' vector; 0 where the network was built without them."""
-        head = self.denoiser.unet.covariates_head
-        return 0 if head is None else head[0].in_features
+        return self.denoiser.unet.covariates_width
 
     def check_covariates(self, covariates: Tensor | None, *, count: int) -> None:
         """Raise ValueError on covariates that are not (count, covariates_width)."""
@@ -278,12 +274,13 @@ class FilmToVolume(DescribedNetwork):
                 "`bundle.transforms.EncodeCovariatesd` makes the vector."
             )
 
-    def check_mean_head(self) -> None:
-        """Raise ValueError where there is no mean head to ask."""
+    def check_mean_head(self) -> MeanHead:
+        """The mean head; ValueError where there is none to ask."""
         if self.mean_head is None:
             raise ValueError(
                 "`mean` needs weights with a mean head, and these have none; configs/train.json trains such weights."
             )
+        return self.mean_head
 
     def encode_film(self, film: Tensor) -> Tensor:
         """The latent that is concatenated, (B, C, h, w): the autoencoder's mean; with the edges' (B, 2 C, h, w)."""
@@ -319,7 +316,7 @@ def grade_table_of(name: str, unet: TwoPathUNet, policy: str) -> GradeTable:
         ValueError: if the widths differ.
     """
     table = named_table(name)
-    width = unet.readings_head[0].in_features
+    width = unet.readings_width
     if table.vector_width(policy) != width:
         raise ValueError(
             f"`readings_width` of the UNet must be {table.vector_width(policy)} (grade table `{name}`, missing "

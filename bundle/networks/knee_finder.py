@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,13 +69,14 @@ class KneeFinder(nn.Module):
 
     def look(self, film: Tensor) -> Tensor:
         """Scores as `forward` gives them, of probabilities averaged over five places of the film among the cells."""
-        total: Tensor | None = None
-        for shift in _SHIFTS:
+
+        def probabilities(shift: int) -> Tensor:
             rest = -shift % REDUCTION
             moved = nn.functional.pad(film, (shift, rest, shift, rest))
             scores = self(moved)[:, :, shift : shift + film.shape[2], shift : shift + film.shape[3]]
-            maps = log_probabilities(scores).exp()
-            total = maps if total is None else total + maps
+            return log_probabilities(scores).exp()
+
+        total = reduce(torch.add, map(probabilities, _SHIFTS))
         log = (total / len(_SHIFTS)).clamp(min=1e-20).log()
         return (log[..., :-1] - log[..., -1:]).unflatten(2, tuple(film.shape[2:]))
 

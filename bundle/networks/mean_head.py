@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from monai.networks.nets.diffusion_model_unet import zero_module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,9 +86,7 @@ class MeanHead(nn.Module):
             for level in upwards
         )
         self.norm = nn.GroupNorm(groups, top)
-        self.last = nn.Conv2d(top, knots * latent_channels, 1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zero_module(nn.Conv2d(top, knots * latent_channels, 1))
         self.base = nn.Parameter(torch.zeros(knots, latent_channels, edge, edge))
 
     def forward(self, film: Tensor, readings: Tensor, depth: Tensor, *, covariates: Tensor | None = None) -> Tensor:
@@ -152,12 +151,9 @@ class ModulatedBlock(nn.Module):
         self.norm1 = nn.GroupNorm(groups if inputs % groups == 0 else 1, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = nn.GroupNorm(groups, outputs)
-        self.modulation = nn.Linear(told, 2 * outputs, bias=False)
-        nn.init.zeros_(self.modulation.weight)
+        self.modulation = zero_module(nn.Linear(told, 2 * outputs, bias=False))
         # a layer of its own, so that a head with covariates takes the weights of one without
-        self.more = nn.ModuleList(nn.Linear(told, 2 * outputs, bias=False) for _ in range(vectors - 1))
-        for layer in self.more:
-            nn.init.zeros_(layer.weight)
+        self.more = nn.ModuleList(zero_module(nn.Linear(told, 2 * outputs, bias=False)) for _ in range(vectors - 1))
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 

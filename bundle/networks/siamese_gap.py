@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ import torch
 from monai.visualize import GradCAM
 from torch import Tensor, nn
 
-POOLING = {"average": nn.functional.adaptive_avg_pool2d, "maximum": nn.functional.adaptive_max_pool2d}
+POOLING: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "average": nn.functional.adaptive_avg_pool2d,
+    "maximum": nn.functional.adaptive_max_pool2d,
+}
 """What makes one number of a map of a level: the paper's choice, and the other arm of its ablation."""
 ABOUT = "about"
 """Entry of a weights file: JSON, as a uint8 tensor, that says which network it is and what it was trained on."""

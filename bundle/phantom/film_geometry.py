@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -111,12 +111,8 @@ class FilmGeometry:
         """The posed knee in the beam's frame, whose y runs towards the source."""
         if not self.lateral:
             return posed
-        return Posed(
-            posed.knee,
-            posed.scan,
-            *(bone.then(_QUARTER_TURN) for bone in (posed.femur, posed.tibia, posed.patella)),
-            posed.joint_space_mm,
-        )
+        femur, tibia, patella = (bone.then(_QUARTER_TURN) for bone in (posed.femur, posed.tibia, posed.patella))
+        return replace(posed, femur=femur, tibia=tibia, patella=patella)
 
     def box_into_beam(self, box: Box) -> Box:
         """A box of the scan frame in the beam's frame."""

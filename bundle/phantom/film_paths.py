@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import reduce
 
 import numpy as np
 import torch
@@ -208,11 +209,10 @@ def _bearing(x: Tensor, y: Tensor) -> Tensor:
         Milz and Putz, J. Anat. 185, 1994: the tibia's subchondral plate is thickest in the middle of the plateaus and
         thins towards their margins.
     """
-    nearest = None
-    for cx, cy, rx, ry in bones.PLATEAU.values():
-        reach = torch.sqrt(((x - cx) / rx).square() + ((y - cy) / ry).square())
-        nearest = reach if nearest is None else torch.minimum(nearest, reach)
-    return 1 - smoothstep(nearest, 0.3, 0.95)
+    reaches = (
+        torch.sqrt(((x - cx) / rx).square() + ((y - cy) / ry).square()) for cx, cy, rx, ry in bones.PLATEAU.values()
+    )
+    return 1 - smoothstep(reduce(torch.minimum, reaches), 0.3, 0.95)
 
 
 _FAINT = 0.05

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 
 import numpy as np
 import torch
@@ -57,11 +58,8 @@ def cavity(posed: Posed, slab: Slab, pixel_mm: float, measured: Mapping[str, Mea
     x, y, z = slab.points(window, posed.tibia)
     notch = ellipsoid(x, y, z, (0.0, 3 * s, 9 * s), (12 * s, 19 * s, 15 * s))
     yield Layer("fluid", 0, _NOTCH_FLUID * occupancy(slab.refine(notch, window), 9.0), window)
-    outline = None
-    for cx, cy, rx, ry in bones.PLATEAU.values():
-        half = ellipse(x / s - cx, y / s - cy, rx, ry)
-        outline = half if outline is None else torch.minimum(outline, half)
-    outline = outline * s - (0.6 + 0.5 * knee.effusion)
+    halves = (ellipse(x / s - cx, y / s - cy, rx, ry) for cx, cy, rx, ry in bones.PLATEAU.values())
+    outline = reduce(torch.minimum, halves) * s - (0.6 + 0.5 * knee.effusion)
     away = torch.maximum(measured["femur"].over(window), measured["tibia"].over(window))
     fluid = torch.maximum(outline, away - (7.0 + 0.6 * knee.effusion))
     capsule = torch.maximum((outline - 0.9).abs() - 0.6, away - 11.0)

@@ -67,8 +67,8 @@ def write_nda_tables(root: Path, people: Sequence[Person], rows: Iterable[Rows])
     for name, (template, *lines) in content.items():
         columns = list(template)
         definitions = [f"{name.removesuffix('.txt')}: {column}" for column in columns]
-        table = [columns, definitions, *([line[column] for column in columns] for line in lines)]
-        text = "".join("\t".join(f'"{cell}"' for cell in line) + "\n" for line in table)
+        sheet = [columns, definitions, *([line[column] for column in columns] for line in lines)]
+        text = "".join("\t".join(f'"{cell}"' for cell in line) + "\n" for line in sheet)
         write_text(root / name, text, encoding="latin-1")
 
 

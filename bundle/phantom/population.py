@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 
@@ -48,7 +49,7 @@ _SHARED_SEVERITY = (0.89, 0.455)
 """Weight of the person's severity in a knee's, and of the knee's own."""
 _ENRICHED_SHARE = 0.25
 _NORMAL = NormalDist()
-Floats = float | np.ndarray
+Floats = TypeVar("Floats", float, np.ndarray)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -24,20 +25,20 @@ GIVEN = ("film", "film,readings", "film,readings,covariates")
 
 _FULL_SCALE = 0.15
 """Signal that the largest stored number stands for; cartilage has 0.059."""
-Change = Callable[[Knee, Knee], dict[str, object]]
+Change = Callable[[Knee, Knee], dict[str, Any]]
 
 
 def _whole(name: str) -> Change:
     return lambda knee, fresh: {name: getattr(fresh, name)}
 
 
-def _unloaded(knee: Knee, fresh: Knee) -> dict[str, object]:
+def _unloaded(knee: Knee, fresh: Knee) -> dict[str, Any]:
     """The supine joint space beyond what follows from the standing one."""
     more = {c: fresh.joint_space_mri[c] - 1.04 * fresh.joint_space_film[c] for c in COMPARTMENTS}
     return {"joint_space_mri": {c: 1.04 * knee.joint_space_film[c] + more[c] for c in COMPARTMENTS}}
 
 
-def _spurs(knee: Knee, fresh: Knee, *, name: str) -> dict[str, object]:
+def _spurs(knee: Knee, fresh: Knee, *, name: str) -> dict[str, Any]:
     """One measure of every osteophyte."""
     spurs = {
         site: replace(knee.osteophytes[site], **{name: getattr(fresh.osteophytes[site], name)})
@@ -46,14 +47,14 @@ def _spurs(knee: Knee, fresh: Knee, *, name: str) -> dict[str, object]:
     return {"osteophytes": spurs}
 
 
-def _warp_along_beam(knee: Knee, fresh: Knee, *, bone: str) -> dict[str, object]:
+def _warp_along_beam(knee: Knee, fresh: Knee, *, bone: str) -> dict[str, Any]:
     """The antero-posterior part of a bone's smooth displacement; waves and the other parts stay."""
     own, other = knee.warps[bone], fresh.warps[bone]
     amplitude = np.column_stack([own.amplitude[:, 0], other.amplitude[:, 1], own.amplitude[:, 2]])
     return {"warps": {**knee.warps, bone: replace(own, amplitude=amplitude)}}
 
 
-def _fibula_depth(knee: Knee, fresh: Knee) -> dict[str, object]:
+def _fibula_depth(knee: Knee, fresh: Knee) -> dict[str, Any]:
     return {"fibula": (knee.fibula[0], fresh.fibula[1], knee.fibula[2])}
 
 
@@ -142,7 +143,7 @@ def sample_posterior(
     if k < 1:
         raise ValueError(f"`k` must be a whole number from 1, got {k}; the knee itself is no sample.")
     rng = stream(person.seed, person.index, f"posterior_{side}", k)
-    told = {}
+    told: dict[str, Any] = {}
     if given != "film":
         table, project = table_readings(person)
         told = {"read": table if read is None else read, "confusion": reader or partial(confusion, project=project)}

@@ -81,10 +81,9 @@ def reading_rows(person: Person, *, replaced: Collection[str] = ()) -> list[Read
             for column, variable in enumerate(VARIABLES):
                 finding, often = variable not in ALWAYS_READ, variable.startswith(READ_MORE_OFTEN)
                 blank = blanks[PROJECTS.index(project), place, column] < person.world.unread
+                reason: str | None = MISSING if blank or (finding and not often and not everything) else None
                 if finding and not expected:
                     reason = NOT_EXPECTED
-                else:
-                    reason = MISSING if blank or (finding and not often and not everything) else None
                 cells[variable] = whole or reason or readings[side][variable]
             rows.append(ReadingRow(side, project, cells))
     order = stream(person.seed, person.index, "readings_table").permutation(len(rows))

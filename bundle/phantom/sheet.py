@@ -95,7 +95,7 @@ def _row(person: Person, caption: str) -> np.ndarray:
 
 
 def _captioned(tile: np.ndarray, caption: str) -> np.ndarray:
-    pixels = np.uint8(255 * np.clip(resize(tile, (_TILE, _TILE), order=1), 0, 1))
+    pixels = (255 * np.clip(resize(tile, (_TILE, _TILE), order=1), 0, 1)).astype(np.uint8)
     pixels[:, -1] = pixels[-1] = 60
     image = image_module.fromarray(pixels)
     draw_module.Draw(image).text((4, 3), caption, fill=255)

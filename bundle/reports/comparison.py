@@ -166,7 +166,7 @@ def differences(comparison: Comparison) -> list[dict[str, Any]]:
 
 def grade_groups(grades: Sequence[int | None]) -> dict[str, np.ndarray]:
     """Grade to whether each knee has it; grades that no knee has are absent, missing grades come last."""
-    present: list[int | None] = sorted({grade for grade in grades if grade is not None})
+    present: list[int | None] = [*sorted({grade for grade in grades if grade is not None})]
     if None in grades:
         present.append(None)
     return {

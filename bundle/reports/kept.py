@@ -59,7 +59,7 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 def write_kept(path: str | Path, kept: Mapping[str, KeptSlice]) -> None:
     """Write slices under their labels, as a compressed NumPy archive without pickles."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     about: dict[str, dict[str, Any]] = {}
     for label, found in kept.items():
         images = {"film": found.film, "real": found.real} | {f"made/{name}": made for name, made in found.made.items()}

@@ -238,7 +238,7 @@ def _plane(name: str, volumes: Mapping[str, np.ndarray], look: _Look) -> str:
 def _letters(plane: Plane, width: int, height: int, number: int) -> str:
     """The patient's sides on the picture of one volume."""
     left, middle = number * width, number * width + width // 2
-    places = (("top", f"left:{middle}px"), ("bottom", f"left:{middle}px"))
+    places: tuple[tuple[str, str], ...] = (("top", f"left:{middle}px"), ("bottom", f"left:{middle}px"))
     places += (("left", f"top:50%;left:{left}px"), ("right", f"top:50%;left:{left + width}px"))
     return "".join(
         f'<span class="letter {side}" style="{where}">{letter}</span>'

@@ -136,8 +136,12 @@ def _film(film: FilmPicture) -> str:
     # the size that fits the planes beside it, if it is a film of more than one knee
     scale = min(PIXELS_PER_MM, 160 * PIXELS_PER_MM / film.height_mm)
     width, height = round(film.width_mm * scale), round(film.height_mm * scale)
-    sides = (("left", "top:50%;left:0", "R"), ("right", "top:50%;left:100%", "L"))
-    sides += (("top", "left:50%", "S"), ("bottom", "left:50%", "I"))
+    sides = (
+        ("left", "top:50%;left:0", "R"),
+        ("right", "top:50%;left:100%", "L"),
+        ("top", "left:50%", "S"),
+        ("bottom", "left:50%", "I"),
+    )
     letters = "".join(f'<span class="letter {side}" style="{where}">{letter}</span>' for side, where, letter in sides)
     caption = escape(film.caption)
     return (

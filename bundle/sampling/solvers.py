@@ -86,17 +86,18 @@ def dpm_solver(estimate: Estimate, noise: Tensor, steps: Sequence[Step]) -> Tens
         Lu et al., "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models", 2022,
         algorithm 2; first order at the ends, where half the log of the signal-to-noise ratio is infinite.
     """
-    latent, before, length_before = noise, None, None
+    latent = noise
+    before: tuple[Tensor, Tensor] | None = None  # estimate and length of the last step
     for step in steps:
         clean, _ = estimate(latent, step.time)
         here, there = _half_log_snr(step.signal, step.sigma), _half_log_snr(step.next_signal, step.next_sigma)
         length = there - here
         direction = clean
-        if before is not None and bool(length.isfinite()) and bool(length_before.isfinite()):
-            ratio = length_before / length
-            direction = clean + (clean - before) / (2 * ratio)
+        if before is not None and bool(length.isfinite()) and bool(before[1].isfinite()):
+            ratio = before[1] / length
+            direction = clean + (clean - before[0]) / (2 * ratio)
         latent = step.next_sigma / step.sigma * latent - step.next_signal * torch.expm1(-length) * direction
-        before, length_before = clean, length
+        before = clean, length
     return latent
 
 

@@ -86,7 +86,9 @@ def _work(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
     }
     if outcome.complete:
         return [compute]
-    missing = [["failed", name, reason.split(" (")[0]] for name, reason in outcome.failed.items()]
+    missing: list[list[str | None]] = [
+        ["failed", name, reason.split(" (")[0]] for name, reason in outcome.failed.items()
+    ]
     missing += [["not run", name, None] for name in outcome.left]
     absent = {
         "title": "Not in the table",

@@ -212,7 +212,7 @@ class ToGrid(Transform):
 class CanonicalSide(Transform):
     """Mirror a left knee to the canonical right side; the affine stays (design.md 9)."""
 
-    def __call__(self, image: MetaTensor, side: str) -> MetaTensor:
+    def __call__(self, image: MetaTensor, side: str | None) -> MetaTensor:
         """(C, H, W, S) of a knee; the meta's `mirrored` says what was done.
 
         Raises:

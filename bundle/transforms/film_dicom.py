@@ -15,12 +15,13 @@ from bundle.transforms.dicom_file import open_dicom, text
 from bundle.transforms.dicom_pixels import check_frame, decode
 
 MODALITIES = ("CR", "DX", "RG")
-OTHER_VIEWS = ("LATERAL", "LAT", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "SKYLINE", "SUNRISE", "MERCHANT", "AXIAL")
-OTHER_VIEWS += ("ML", "LM", "OBLIQUE", "TANGENTIAL", "TUNNEL", "NOTCH", "INTERCONDYLAR")
+OTHER_VIEWS: tuple[str, ...] = ("LATERAL", "LAT", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "SKYLINE", "SUNRISE")
+OTHER_VIEWS += ("MERCHANT", "AXIAL", "ML", "LM", "OBLIQUE", "TANGENTIAL", "TUNNEL", "NOTCH", "INTERCONDYLAR")
 FRONTAL, SIDEWAYS = ("AP", "PA"), ("LATERAL", "LAT", "ML", "LM")
-OTHER_PARTS = ("HAND", "WRIST", "PELVIS", "HIP", "CHEST", "THORAX", "ABDOMEN", "SPINE", "SKULL", "FOOT", "ANKLE")
-OTHER_PARTS += ("SHOULDER", "ELBOW", "LIMB", "BREAST", "HEAD", "NECK", "FINGER", "THUMB", "TOE", "FOREARM", "HUMERUS")
-OTHER_PARTS += ("CLAVICLE", "SCAPULA", "RIBS", "STERNUM", "SACRUM", "COCCYX", "CALCANEUS", "HEEL", "JAW", "BRAIN")
+OTHER_PARTS: tuple[str, ...] = ("HAND", "WRIST", "PELVIS", "HIP", "CHEST", "THORAX", "ABDOMEN", "SPINE", "SKULL")
+OTHER_PARTS += ("FOOT", "ANKLE", "SHOULDER", "ELBOW", "LIMB", "BREAST", "HEAD", "NECK", "FINGER", "THUMB", "TOE")
+OTHER_PARTS += ("FOREARM", "HUMERUS", "CLAVICLE", "SCAPULA", "RIBS", "STERNUM", "SACRUM", "COCCYX", "CALCANEUS")
+OTHER_PARTS += ("HEEL", "JAW", "BRAIN")
 KNEE_PARTS = ("KNEE", "LEG", "EXTREMITY", "LOWER LIMB", "LOWERLIMB", "JOINT", "PATELLA")
 SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 SPACING_RANGE_MM = (0.02, 5.0)
@@ -58,11 +59,11 @@ def read_dicom_film(source: Path | bytes, *, what: str, spacing_mm: float | None
     dataset = open_dicom(source, what=what)
     check_kind(dataset, what=what)
     check_frame(dataset, what=what, max_pixels=max_pixels)
-    spacing, source = film_spacing(dataset, what=what, spacing_mm=spacing_mm)
+    spacing, spacing_source = film_spacing(dataset, what=what, spacing_mm=spacing_mm)
     return DicomFilm(
         decode(dataset, what=what),
         spacing,
-        source,
+        spacing_source,
         side=film_side(dataset),
         bilateral=film_bilateral(dataset),
         model_name=text(dataset, "ManufacturerModelName"),

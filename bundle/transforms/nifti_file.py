@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.fileholders import FileHolder
 from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError
 
 PAIR = (".hdr", ".img", ".hdr.gz", ".img.gz")
 NIFTI = (".nii", ".nii.gz", *PAIR)
@@ -136,7 +137,7 @@ def _size(header: nib.Nifti1Header, what: str) -> int:
         raise ValueError(f"{what}: its header gives no shape ({rank} dimensions, {shape}).")
     try:
         size = header.get_data_dtype().itemsize
-    except (nib.spatialimages.HeaderDataError, KeyError):
+    except (HeaderDataError, KeyError):
         raise ValueError(f"{what}: has values of an unknown kind (datatype {int(header['datatype'])}).") from None
     wanted = float(np.prod(shape, dtype=float)) * size
     if wanted > MAX_BYTES:

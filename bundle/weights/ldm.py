@@ -91,8 +91,8 @@ def unet_name(name: str, blocks: int) -> str:
     if head == "out":
         return name.replace("out.2.", "out.2.conv.")
     if head == "middle_block":
-        place, _, rest = rest.partition(".")
-        return f"middle_block.{('resnet_1', 'attention', 'resnet_2')[int(place)]}." + _inner(rest)
+        which, _, rest = rest.partition(".")
+        return f"middle_block.{('resnet_1', 'attention', 'resnet_2')[int(which)]}." + _inner(rest)
     if name.startswith("input_blocks.0.0."):
         return name.replace("input_blocks.0.0.", "conv_in.conv.")
     match = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)", name)

@@ -81,8 +81,8 @@ def _grey(picture: np.ndarray) -> object:
 
 def _overlay(patch: np.ndarray, heat: np.ndarray) -> object:
     """A patch with the heat over it, as strong as the heat is."""
-    stops, colours = zip(*_HEAT, strict=True)
-    colour = np.stack([np.interp(heat, stops, [c[k] for c in colours]) for k in range(3)], axis=-1)
+    stops, colours = [stop for stop, _ in _HEAT], np.array([colour for _, colour in _HEAT])
+    colour = np.stack([np.interp(heat, stops, channel) for channel in colours.T], axis=-1)
     share = 0.6 * np.clip(heat, 0, 1)[..., None]
     mixed = (1 - share) * 255 * np.clip(patch, 0, 1)[..., None] + share * colour
     return Image.fromarray(mixed.round().astype(np.uint8)).resize((TILE, TILE), Image.BILINEAR)

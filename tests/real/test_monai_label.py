@@ -24,9 +24,9 @@ from PIL import Image
 
 from bundle.transforms.film_files import read_film
 from bundle.weights import read_weights
+from bundle.writers.mark import MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "knee_xray_to_mri_latent_diffusion"
 FORMATS = ("dcm", "png", "nii.gz")
 START_S = 500
 """Longest wait for the server, its environment's set-up not counted."""
@@ -110,14 +110,14 @@ def infer(address: str, film: Path, parameters: dict[str, object]) -> bytes:
         ]
     )
     headers = {"Content-Type": f"multipart/form-data; boundary={edge}"}
-    request = urllib.request.Request(f"{address}/infer/{NAME}?output=image", data=body, headers=headers)
+    request = urllib.request.Request(f"{address}/infer/{MODEL}?output=image", data=body, headers=headers)
     with urllib.request.urlopen(request, timeout=300) as response:
         return response.read()
 
 
 def test_the_server_lists_the_model_and_no_more_settings_than_it_should(server):
     with urllib.request.urlopen(f"{server}/info/") as response:
-        model = json.load(response)["models"][NAME]
+        model = json.load(response)["models"][MODEL]
     assert model["version"] == json.loads((ROOT / "configs/metadata.json").read_text())["version"]
     assert model["config"]["model_filename"][0] == "model.pt"
     assert set(model["config"]) == {"device", "model_filename", "result_extension", "result_dtype"}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "knee_xray_to_mri_latent_diffusion"
 EXPORT = runpy.run_path(str(ROOT / "scripts/export_zoo.py"))
+NAME = EXPORT["NAME"]
 
 pytestmark = [
     pytest.mark.slow,

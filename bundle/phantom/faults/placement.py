@@ -8,12 +8,13 @@ import tarfile
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from bundle.phantom.faults.registry import READ, REFUSE, plants
 from bundle.phantom.series import SIDE_WORDS, Series
 
 
-def _each(series: list[Series], film: bool, **changes: object) -> list[Series]:
+def _each(series: list[Series], film: bool, **changes: Any) -> list[Series]:
     return [replace(one, **changes) if one.is_film == film else one for one in series]
 
 
