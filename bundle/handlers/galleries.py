@@ -62,7 +62,8 @@ class GalleryHandler(ABC):
         film = item[FILM].as_subclass(Tensor)[None]
         told = None if readings is None else readings[None].to(film.device)
         covariates = _plain(item.get(COVARIATES))
-        if covariates is not None and getattr(self.network, "covariates_width", 0):
+        width: int = getattr(self.network, "covariates_width", 0)
+        if covariates is not None and width:
             options["covariates"] = covariates[None].to(film.device)
         training = self.network.training
         self.network.eval()
