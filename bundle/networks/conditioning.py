@@ -67,7 +67,6 @@ class TwoPathUNet(DiffusionModelUNet):
                 if isinstance(module, SpatialTransformer):
                     module.norm.eps = transformer_norm_eps
         replace_cross_attention(self, ExtraTokenAttention if extra_tokens else OneTokenAttention)
-        self.readings_width, self.covariates_width = readings_width, covariates_width
         base = self.block_out_channels[0]
         self.depth_head = _head(base, 4 * base)
         self.readings_head = _head(readings_width, 4 * base)
@@ -75,6 +74,16 @@ class TwoPathUNet(DiffusionModelUNet):
         self.depth_span_mm: float | None = None
         self.slice_batch: int | None = None
         self.mixers = _mixers(self.block_out_channels, **depth_mixing) if depth_mixing is not None else None
+
+    @property
+    def readings_width(self) -> int:
+        """Length of the readings' vector, by the head that takes it."""
+        return _width(self.readings_head)
+
+    @property
+    def covariates_width(self) -> int:
+        """Length of the covariates' vector, by the head that takes it; 0 without one."""
+        return 0 if self.covariates_head is None else _width(self.covariates_head)
 
     def see_stacks(self, *, span_mm: float, slice_batch: int) -> None:
         """Say what a depth of 1 is in mm, and how many slices a block computes at once where nothing is learnt.
@@ -199,6 +208,11 @@ def _mixers(channels: Sequence[int], *, levels: Sequence[int] | None = None, **o
 
 def _head(width: int, embedding: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), zero_module(nn.Linear(embedding, embedding)))
+
+
+def _width(head: nn.Sequential) -> int:
+    first: Any = head[0]
+    return int(first.in_features)
 
 
 def freeze_one_token_attention(unet: nn.Module) -> None:
