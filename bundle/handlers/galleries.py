@@ -168,7 +168,7 @@ class ReadingsGallery(GalleryHandler):
         return knee.kl_grade is not None and (held.kl_grade is None or knee.kl_grade < held.kl_grade)
 
     def draw(self, item: Mapping[str, Any], knee: Knee) -> Gallery:
-        """The coronal slice that changes most, off and on, and the change in all three planes."""
+        """The coronal slice that changes most about the joint: off, on, and the change."""
         table, policy = self.network.grade_table, self.network.missing_readings
         held = _plain(item.get(READINGS))
         own = table.encode(None, policy=policy) if held is None else held.cpu().numpy()
@@ -187,11 +187,12 @@ class ReadingsGallery(GalleryHandler):
             note=(
                 f"{_words(knee)}: {'the posterior mean' if mean else 'a sample of one seed'} for the same film, with "
                 "the finding's readings at 0 and at the grade named, all others as they were read. Shown is the "
-                "coronal slice that changes most. In the change, grey is none, white brighter with the finding, black "
-                "darker; it is drawn four times as strong as it is. The film shows no such finding, so this is what "
-                "the model knows of the reading, not of the knee."
+                "coronal slice, of the middle half, that changes most in the third of its rows about the joint. In "
+                "the change, grey is none, white brighter with the finding, black darker; it is drawn four times as "
+                "strong as it is. The film shows no such finding, so this is what the model knows of the reading, not "
+                "of the knee; a picture that stays grey is a reading of which it knows little."
             ),
-            columns=("Off", "On", "Change", "Change, largest over the rows"),
+            columns=("Off", "On", "Change"),
             rows=rows,
         )
 
@@ -201,18 +202,14 @@ CHANGE_GAIN = 4.0
 
 
 def _change(off: np.ndarray, on: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[Panel, ...]:
-    down, across, through = spacing_mm
     change = on - off
-    index = int(np.abs(change).mean(axis=(0, 1)).argmax())
-    largest = np.take_along_axis(change, np.abs(change).argmax(axis=0)[None], axis=0)[0]
-    coronal = (down, across)
-    return (
-        panel(off[..., index], coronal),
-        panel(on[..., index], coronal),
-        panel(0.5 + CHANGE_GAIN / 2 * change[..., index], coronal),
-        # as an axial picture: seen from the feet, the front of the knee on top
-        panel(0.5 + CHANGE_GAIN / 2 * largest[:, ::-1].T, (through, across)),
-    )
+    rows, slices = change.shape[0], change.shape[2]
+    # about the joint: muscles and skin elsewhere follow age and build, which go with any finding
+    first, last = slices // 4, slices - slices // 4
+    strength = np.abs(change[rows // 3 : rows - rows // 3, :, first:last]).mean(axis=(0, 1))
+    index = first + int(strength.argmax())
+    shown = (off[..., index], on[..., index], 0.5 + CHANGE_GAIN / 2 * change[..., index])
+    return tuple(panel(image, spacing_mm[:2]) for image in shown)
 
 
 def _words(knee: Knee) -> str:
