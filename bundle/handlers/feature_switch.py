@@ -11,6 +11,7 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.networks import eval_mode
 from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
@@ -127,16 +128,11 @@ class FeatureSwitch:
 
     def _synthesised(self, item: Mapping[str, Any], readings: np.ndarray) -> np.ndarray:
         device, covariates = item[PRED].device, item.get(COVARIATES)
-        training = self.network.training
-        self.network.eval()
-        try:
-            with torch.no_grad():
-                volume = self.inferer(
-                    item[FILM][None].to(device),
-                    self.network,
-                    readings=torch.from_numpy(readings)[None].to(device),
-                    covariates=covariates[None].to(device) if isinstance(covariates, Tensor) else None,
-                )[0]
-        finally:
-            self.network.train(training)
+        with eval_mode(self.network):
+            volume = self.inferer(
+                item[FILM][None].to(device),
+                self.network,
+                readings=torch.from_numpy(readings)[None].to(device),
+                covariates=covariates[None].to(device) if isinstance(covariates, Tensor) else None,
+            )[0]
         return unit_volume(volume.mean(0, keepdim=True), lo=self.lo, data_range=self.data_range)

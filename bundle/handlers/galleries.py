@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
+from monai.networks import eval_mode
 from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
@@ -65,13 +66,8 @@ class GalleryHandler(ABC):
         width: int = getattr(self.network, "covariates_width", 0)
         if covariates is not None and width:
             options["covariates"] = covariates[None].to(film.device)
-        training = self.network.training
-        self.network.eval()
-        try:
-            with torch.no_grad():
-                volume = self.network(film, told, seed=self.seed, **options)[0, 0]
-        finally:
-            self.network.train(training)
+        with eval_mode(self.network):
+            volume = self.network(film, told, seed=self.seed, **options)[0, 0]
         return (plain_array(volume) + 1) / 2
 
     def _start(self) -> None:

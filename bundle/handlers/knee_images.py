@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bundle.handlers.scores import Knee
 from bundle.keys import FILM, MIRRORED
-from bundle.reports.kept import KeptSlice, grey
+from bundle.reports.kept import KeptSlice
+from bundle.reports.montage import grey
 
 
 def knee_items(engine: Engine) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.utils.enums import CommonKeys
 from torch import Tensor
 
+from bundle.handlers.knee_images import knee_items
 from bundle.handlers.scores import Knee
 from bundle.metrics.bootstrap import METHODS, Statistic, column_mean, participant_interval
 
@@ -65,12 +66,7 @@ class SectionHandler(ABC):
         self._records = []
 
     def _collect(self, engine: Engine) -> None:
-        batch, output = engine.state.batch, engine.state.output
-        if not (isinstance(batch, list) and isinstance(output, list)):
-            raise ValueError(f"{type(self).__name__} needs decollated batches; give the evaluator `decollate=True`.")
-        for batch_item, output_item in zip(batch, output, strict=True):
-            item = {**batch_item, **{key: value for key, value in output_item.items() if value is not None}}
-            self._records.append(self.note(item, Knee.of(item)))
+        self._records += [self.note(item, Knee.of(item)) for item in knee_items(engine)]
 
     def _finish(self, engine: Engine) -> None:
         ranks: Any = idist.all_gather(self._records) if idist.get_world_size() > 1 else [self._records]

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
+from monai.networks import eval_mode
 from monai.transforms import Transform
 from torch import nn
 
@@ -41,11 +42,6 @@ class AddPredictiond(Transform):
         covariates = data.get(COVARIATES)
         if isinstance(covariates, torch.Tensor) and getattr(self.network, "covariates_width", None):
             told["covariates"] = covariates[None].to(film.device)
-        training = self.network.training
-        self.network.eval()
-        try:
-            with torch.no_grad():
-                volume = self.network(film, readings=vector, **told)[0]
-        finally:
-            self.network.train(training)
+        with eval_mode(self.network):
+            volume = self.network(film, readings=vector, **told)[0]
         return {**data, self.key: volume}

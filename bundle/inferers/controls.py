@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from monai.data import Dataset, MetaTensor
+from monai.networks import eval_mode
 from monai.transforms import Transform
 from torch import Tensor, nn
 
@@ -102,18 +102,13 @@ class AddControld(Transform):
             readings = _vector(self.dataset[self._told[place]][READINGS])
         device = data[FILM].device
         told = None if readings is None or self.readings == "none" else readings[None].to(device)
-        training = self.network.training
-        self.network.eval()
-        try:
-            with torch.no_grad():
-                volume = self.inferer(
-                    film[None].to(device),
-                    self.network,
-                    readings=told,
-                    covariates=None if covariates is None else covariates[None].to(device),
-                )[0]
-        finally:
-            self.network.train(training)
+        with eval_mode(self.network):
+            volume = self.inferer(
+                film[None].to(device),
+                self.network,
+                readings=told,
+                covariates=None if covariates is None else covariates[None].to(device),
+            )[0]
         return {**data, self.key: volume.mean(0, keepdim=True)}
 
     def _place(self, data: Mapping[Hashable, Any]) -> int:

@@ -52,11 +52,6 @@ def grade_label(grade: int) -> str:
     return f"G-{grade}"
 
 
-def grey(image: np.ndarray) -> np.ndarray:
-    """An image in [0, 1] as uint8; values outside are clipped."""
-    return np.round(255 * np.clip(image, 0.0, 1.0)).astype(np.uint8)
-
-
 def write_kept(path: str | Path, kept: Mapping[str, KeptSlice]) -> None:
     """Write slices under their labels, as a compressed NumPy archive without pickles."""
     arrays: dict[str, Any] = {}

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bundle.reports.kept import GRADES, OFF, ON, KeptSlice, grade_label, grey
-from bundle.reports.montage import SOBEL_CEILING, sobel_difference
+from bundle.reports.kept import GRADES, OFF, ON, KeptSlice, grade_label
+from bundle.reports.montage import SOBEL_CEILING, grey, sobel_difference
 from bundle.reports.picture_grid import ImageRow, picture_grid
 from bundle.reports.runs import MODEL
 

@@ -98,11 +98,15 @@ def knee_pictures(
     )
 
 
+def grey(image: np.ndarray) -> np.ndarray:
+    """An image in [0, 1] as uint8; values outside are clipped."""
+    return np.round(255 * np.clip(image, 0.0, 1.0)).astype(np.uint8)
+
+
 def panel(image: np.ndarray, spacing_mm: tuple[float, float]) -> Panel:
     """An image (rows, columns) in [0, 1] as an 8-bit grey PNG that knows its size in mm."""
-    grey = np.round(255 * np.clip(image, 0.0, 1.0)).astype(np.uint8)
     png = io.BytesIO()
-    Image.fromarray(grey).save(png, format="PNG", optimize=True)
+    Image.fromarray(grey(image)).save(png, format="PNG", optimize=True)
     return Panel(data_uri(png.getvalue()), image.shape[1] * spacing_mm[1], image.shape[0] * spacing_mm[0])
 
 

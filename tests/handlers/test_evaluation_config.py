@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from made_up_evaluation import run_evaluation
 from made_up_set import write_set
 from monai.bundle import ConfigParser
 
@@ -25,13 +26,7 @@ def evaluate(knees, network, output, **options):
     given = {"bundle_root": str(ROOT), "dataset_dir": str(knees), "device": "cpu", "output_dir": str(output)}
     small = {"image_size": 16, "slices": 6, "nearest_film::film_size": 8, "method_metrics": PSNR}
     parser.update({**given, **small, **options})
-    parser["network"] = network
-    parser.get_parsed_content("mean_volume").fit(parser.get_parsed_content("training_volumes"))
-    for name in ("kl_mean", "nearest_film"):
-        parser.get_parsed_content(name).fit(parser.get_parsed_content("training_pairs"))
-    evaluator = parser.get_parsed_content("evaluator")
-    evaluator.run()
-    return evaluator.state
+    return run_evaluation(parser, network)
 
 
 def test_slices_of_the_grades_are_kept_and_the_bar_counts_knees(knees, small_network, tmp_path, capfd):

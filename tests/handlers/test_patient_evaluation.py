@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from made_up_evaluation import run_evaluation
 from made_up_set import write_set
 from monai.bundle import ConfigParser
 
@@ -59,13 +60,7 @@ def evaluate(knees, network, output, oracle=None, overlay=OVERLAY, **options):
             **options,
         }
     )
-    parser["network"] = network
-    parser.get_parsed_content("mean_volume").fit(parser.get_parsed_content("training_volumes"))
-    for name in ("kl_mean", "nearest_film"):
-        parser.get_parsed_content(name).fit(parser.get_parsed_content("training_pairs"))
-    evaluator = parser.get_parsed_content("evaluator")
-    evaluator.run()
-    return evaluator.state
+    return run_evaluation(parser, network)
 
 
 @pytest.fixture
