@@ -108,8 +108,9 @@ def render_mri(
                 if layer.tissue == "artery":
                     pulsing.append((layer.window, layer.occupancy * value))
             part = scan.receive(part, pulsing)
-            real, imaginary = torch.from_numpy(rng.standard_normal((2, *part.shape), dtype=np.float32)) * sigma
-            received = torch.sqrt((part + real).square() + imaginary.square())
+            # In place: at native size a plane is a megabyte.
+            real, imaginary = torch.from_numpy(rng.standard_normal((2, *part.shape), dtype=np.float32)).mul_(sigma)
+            received = part.add_(real).square_().add_(imaginary.square_()).sqrt_()
             image[first : first + slab.planes] = (received.flip(-1) if side == "L" else received).numpy()
     return image, mri_affine(posed, size)
 
