@@ -39,7 +39,7 @@ def read_own_pairs(path: str | Path, table: GradeTable) -> tuple[Index, dict[str
     if not path.is_file():
         raise FileNotFoundError(f"pairs {path}: no such file.")
     index, clinical = Index(), {}
-    for number, row in rows(_check_header(path)):
+    for number, row in rows(path, needed=NEEDED):
         where = f"pairs {path}, row {number}"
         participant, side = row.get("PARTICIPANT") or row.get("ID") or "", (row.get("SIDE") or "").upper()
         visit = row.get("VISIT") or "00m"
@@ -62,18 +62,6 @@ def read_own_pairs(path: str | Path, table: GradeTable) -> tuple[Index, dict[str
             index.pairs.append(pair)
     index.counts = {"listed": len(clinical), "pairs": len(index.pairs)}
     return index, clinical
-
-
-def _check_header(path: Path) -> Path:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        names = {name.strip().strip('"').upper() for name in file.readline(2**20).replace("\t", ",").split(",")}
-    missing = [name.lower() for name in NEEDED if name not in names]
-    if missing or not names & {"PARTICIPANT", "ID"}:
-        raise ValueError(
-            f"pairs {path}: lacks the column {(missing or ['participant'])[0]}; expected participant, film, mri, side, "
-            "separated by commas."
-        )
-    return path
 
 
 def _clinical(row: Row, table: GradeTable, where: str) -> Clinical:

@@ -89,6 +89,8 @@ def prepare(
     if holdout_site is not None and split_file is not None and Path(split_file).exists():
         raise ValueError(f"`holdout_site` and the split file {split_file} both say who tests; give one of them.")
     out = Path(out)
+    if split_file is not None:
+        _check_folder(Path(split_file).parent, "--split-file")
     listed = read_split_file(split_file) if split_file is not None and Path(split_file).exists() else None
     known = read_boxes(boxes) if boxes is not None else None
     source = find_source(oai, options, pairs=pairs)
@@ -200,10 +202,16 @@ def _check_site(site: str | None, entries: list[dict[str, Any]]) -> None:
         )
 
 
+def _check_folder(folder: Path, option: str) -> None:
+    """Refuse a folder that can never be made, before anything is."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise FileExistsError(f"{option} {folder}: {there} is a file; a folder was expected there.")
+
+
 def _claim(out: Path, options: Options, boxes: Mapping[tuple[str, str, str], Box] | None, finder: Path | None) -> None:
     """Note the options in the folder, or refuse a folder with images of others; clear what a killed run left."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out}: is a file; name a folder for --out.")
+    _check_folder(out, "--out")
     for folder in (FILMS, VOLUMES):
         (out / folder).mkdir(parents=True, exist_ok=True)
         for left in (out / folder).glob(".*"):

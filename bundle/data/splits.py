@@ -30,7 +30,7 @@ def read_split_file(path: str | Path) -> dict[str, str]:
         ValueError: on another split, a participant in two, or an empty list.
     """
     result: dict[str, str] = {}
-    for number, row in rows(path):
+    for number, row in rows(path, needed=("SPLIT",)):
         participant, split = row.get("PARTICIPANT") or row.get("ID") or "", (row.get("SPLIT") or "").lower()
         if split not in SPLITS or not participant:
             raise ValueError(f"split file {path}, row {number}: `split` must be one of {', '.join(SPLITS)}.")

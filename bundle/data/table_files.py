@@ -6,7 +6,7 @@ import codecs
 import csv
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ def read_table(path: str | Path, wanted: Callable[[str], bool] | None = None) ->
     return result
 
 
-def rows(path: str | Path, wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[int, Row]]:
+def rows(
+    path: str | Path, wanted: Callable[[str], bool] | None = None, *, needed: Sequence[str] = ()
+) -> Iterator[tuple[int, Row]]:
     """Number and cells of every row, read one after the other.
 
     Column names become upper-case, the participant's is called `ID`; a cell `2: Left` becomes `2`, and a missing code
@@ -45,27 +47,45 @@ def rows(path: str | Path, wanted: Callable[[str], bool] | None = None) -> Itera
     Args:
         path: text or SAS file.
         wanted: says of a column's name whether it is read; None reads all.
+        needed: upper-case names of columns without which the table is of no use.
 
     Raises:
-        ValueError: if the file has no header with a column for the participant, a column twice, a row with more cells
-            than the header, or a quotation mark that is not closed.
+        IsADirectoryError: if it is a folder.
+        ValueError: if the file has no header with a column for the participant, lacks a needed column, has a column
+            twice, a row with more cells than the header, or a quotation mark that is not closed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"table {path}: is a folder; expected a file of text or SAS's.")
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"table {path}: has more than {MAX_BYTES // 2**20} MiB; that is no table of OAI's.")
     if path.suffix.lower() in SAS:
-        yield from _sas_rows(path, wanted)
+        yield from _sas_rows(path, wanted, needed)
         return
     try:
-        yield from _text_rows(path, wanted)
+        yield from _text_rows(path, wanted, needed)
     except (csv.Error, UnicodeError) as error:
         raise ValueError(f"table {path}: cannot be read ({error}).") from None
 
 
-def _text_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[int, Row]]:
+def _encoding(path: Path) -> str:
+    """What a mark at the beginning says, else UTF-8 where every byte agrees, else OAI's latin-1."""
     with path.open("rb") as file:
         head = file.read(4)
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "latin-1")
+    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    if marked:
+        return marked
+    try:
+        with path.open(encoding="utf-8") as file:
+            while file.read(2**20):
+                pass
+    except UnicodeError:
+        return "latin-1"
+    return "utf-8"
+
+
+def _text_rows(path: Path, wanted: Callable[[str], bool] | None, needed: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    encoding = _encoding(path)
     with path.open(encoding=encoding, errors="replace") as file:  # a mark of order does not make the rest clean
         first = file.readline(LONGEST_LINE)
         delimiter = next((character for character in "|\t" if character in first), ",")
@@ -75,6 +95,7 @@ def _text_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tup
             _lines(file, path), delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
         )
         names = _names(next(reader, []), path)
+        _check_needed(names, needed, path)
         kept = [(place, name) for place, name in enumerate(names) if name == "ID" or wanted is None or wanted(name)]
         second = True
         for cells in reader:
@@ -99,12 +120,13 @@ def _lines(file: Any, path: Path) -> Iterator[str]:
         yield line.replace("\x00", "")
 
 
-def _sas_rows(path: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[int, Row]]:
+def _sas_rows(path: Path, wanted: Callable[[str], bool] | None, needed: Sequence[str]) -> Iterator[tuple[int, Row]]:
     if not HAS_PYREADSTAT:
         raise ValueError(f"table {path}: is a SAS file; install pyreadstat to read it, or get the text release.")
     try:
         _, meta = _sas_read(path, metadataonly=True)
         names = _names(meta.column_names, path)
+        _check_needed(names, needed, path)
         kept = dict(zip(meta.column_names, names, strict=True))
         kept = {old: name for old, name in kept.items() if name == "ID" or wanted is None or wanted(name)}
         columns, _ = _sas_read(path, usecols=list(kept), output_format="dict")
@@ -138,6 +160,12 @@ def _names(header: list[str], path: Path) -> list[str]:
     if twice:
         raise ValueError(f"table {path}: has the column {twice[0]} twice.")
     return names
+
+
+def _check_needed(names: Sequence[str], needed: Sequence[str], path: Path) -> None:
+    missing = [name.lower() for name in needed if name not in names]
+    if missing:
+        raise ValueError(f"table {path}: lacks the column {missing[0]}; its columns: {', '.join(names)[:200].lower()}.")
 
 
 def _cell(value: str) -> str | None:

@@ -12,6 +12,9 @@ from bundle.geometry import AXES
 from bundle.transforms.film_files import PHANTOM_MARK
 from bundle.transforms.nifti_file import check_space, is_nifti, open_nifti
 
+UNREAD = (".mha", ".mhd", ".nrrd", ".mgz", ".mnc", ".npy", ".mat", ".h5", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Endings of volumes and pictures that people have; their headers do not say what DICOM's and NIfTI's do."""
+
 
 def read_volume(path: Path) -> Series:
     """Read a volume in ILA axes; NIfTI of any axis order is turned, not resampled.
@@ -20,6 +23,8 @@ def read_volume(path: Path) -> Series:
         ValueError: if it cannot be read, or its header does not say where it lies in the patient.
     """
     if not is_nifti(path):
+        if path.suffix.lower() in UNREAD:
+            raise ValueError(f"series {path}: is of a kind that is not read; convert it to NIfTI or DICOM.")
         return read_mr_series(path)
     try:
         return _read_nifti(path)

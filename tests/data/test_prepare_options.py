@@ -212,13 +212,47 @@ def test_own_files_are_prepared(own):
         ("participant,film,mri,side,XRKL\na,a.png,a.nii.gz,R,7\n", "row 2: `XRKL` must be"),
         ("participant,film,mri,side,spacing_mm\na,a.png,a.nii.gz,R,wide\n", "row 2: `spacing_mm`"),
         ("participant,film,mri,side\na,a.png,a.nii.gz,R\na,a.png,a.nii.gz,R\n", "a second time"),
-        ("", "lacks the column"),
+        ("film,mri,side\na.png,a.nii.gz,R\n", "has no column ID"),
+        ("", "has no column ID"),
     ],
 )
 def test_bad_list_of_own_files_names_its_row(own, text, message):
     (own / "bad.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_own_pairs(own / "bad.csv", GRADE_TABLES["oai"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_list_of_own_files_is_read_in_the_encodings_that_people_save(own, encoding):
+    (own / "a.png").rename(own / "Größe.png")
+    text = "participant,film,mri,side\na-1,Größe.png,a.nii.gz,R\n"
+    (own / "saved.csv").write_text(text, encoding=encoding)
+    index, _ = read_own_pairs(own / "saved.csv", GRADE_TABLES["oai"])
+    assert [pair.film for pair in index.pairs] == [own / "Größe.png"]
+
+
+@pytest.mark.parametrize("option", ["out", "split_file"])
+def test_place_below_a_file_is_refused_before_anything_is_made(own, option):
+    places = {"out": own / "set", "split_file": own / "split.csv"} | {option: own / "a.png" / "below" / "x"}
+    out = places.pop("out")
+    with pytest.raises(
+        FileExistsError, match=r"^--(out|split-file) .*a\.png is a file; a folder was expected there\.$"
+    ):
+        prepare(None, out, SMALL, pairs=own / "pairs.csv", workers=1, say=quiet, **places)
+    assert not (own / "set").exists()
+
+
+def test_folder_as_a_split_file_is_refused(own):
+    with pytest.raises(IsADirectoryError, match="is a folder; expected a file"):
+        prepare(None, own / "set", SMALL, pairs=own / "pairs.csv", split_file=own, workers=1, say=quiet)
+
+
+@pytest.mark.parametrize("name", ["volume.nrrd", "volume.png"])
+def test_volume_of_another_kind_is_refused_by_kind(own, name):
+    (own / name).write_bytes(b"NRRD0004\n")
+    (own / "kinds.csv").write_text(f"participant,film,mri,side,spacing_mm\na-1,a.png,{name},R,1.0\n")
+    with pytest.raises(ValueError, match="is of a kind that is not read; convert it to NIfTI or DICOM"):
+        prepare(None, own / "set", SMALL, pairs=own / "kinds.csv", workers=1, say=quiet)
 
 
 def _header(image, **fields):
