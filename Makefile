@@ -47,7 +47,11 @@ data/weights/dataset.json: | env
 data/weights-%/dataset.json: PEOPLE = 640
 data/weights-%/dataset.json: | env
 	$(python) scripts/make_phantom.py --out data/weights_oai-$* --participants $(PEOPLE) --seed $* --enrich --size demo
-	$(python) scripts/prepare_data.py --oai data/weights_oai-$* --out data/weights-$* --size 128
+	@# Thirty of them validate, nobody tests: the test participants are of other seeds.
+	ls data/weights_oai-$*/00m/*/ | grep '^9' | sort -u | awk 'BEGIN { print "participant,split" } \
+		{ print $$1 "," (NR > 30 ? "training" : "validation") }' > data/weights-$*.csv
+	$(python) scripts/prepare_data.py --oai data/weights_oai-$* --out data/weights-$* --size 128 \
+		--split-file data/weights-$*.csv
 
 # On a processor that has no bfloat16 float32 is faster: make weights PRECISION=float32.
 PRECISION := bfloat16
@@ -56,6 +60,7 @@ weights: data/weights/dataset.json  ## Train the shipped weights from nothing (4
 		--precision $(PRECISION) --readings_dropout 0.25 --autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
 	$(MAKE) weights-2 START=runs/weights/model.pt
 	$(MAKE) weights-3 START=runs/weights-2/model.pt PEOPLE=900
+	$(MAKE) weights-4 START=runs/weights-3/model.pt PEOPLE=840
 
 # Optimisers and warm-up start afresh; the weights keep a line about each round.
 weights-%: START = models/model.pt
