@@ -247,6 +247,18 @@ def test_folder_as_a_split_file_is_refused(own):
         prepare(None, own / "set", SMALL, pairs=own / "pairs.csv", split_file=own, workers=1, say=quiet)
 
 
+def test_file_whose_name_is_no_text_is_refused_by_it_and_the_run_goes_on(release, tmp_path):
+    shutil.copytree(release, tmp_path / "release")
+    series = next(path for path in sorted(tmp_path.rglob("*")) if path.is_dir() and len(list(path.iterdir())) > 10)
+    try:
+        (series / os.fsdecode(b"\xff\xfe")).write_bytes(b"no slice" * 100)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    report = prepare(tmp_path / "release", tmp_path / "out", SMALL, workers=1, say=quiet)
+    assert report["counts"]["prepared"] == 3
+    assert "file \\udcff\\udcfe: is no DICOM file" in (tmp_path / "out" / "rejected.csv").read_text()
+
+
 @pytest.mark.parametrize("name", ["volume.nrrd", "volume.png"])
 def test_volume_of_another_kind_is_refused_by_kind(own, name):
     (own / name).write_bytes(b"NRRD0004\n")
