@@ -15,7 +15,7 @@ from bundle.engines.latents import LatentDataset
 from bundle.engines.losses import AutoencoderLoss
 from bundle.engines.mean_stage import MeanDataset, MeanLoss, MeanPrediction, PrepareMean
 from bundle.engines.micro_batches import MicroBatches
-from bundle.engines.parameter_groups import parameter_groups
+from bundle.engines.parameter_groups import parameter_groups, train_only
 from bundle.engines.patch_picture import picture_patches
 from bundle.engines.precision import PrecisionInferer
 from bundle.engines.preflight import preflight
@@ -83,6 +83,7 @@ __all__ = [
     "start_from",
     "teacher_of",
     "track_comparison",
+    "train_only",
     "warm_up_then_cosine",
     "world_size",
 ]

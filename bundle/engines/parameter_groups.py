@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from bundle.networks import FilmToVolume
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,10 +35,7 @@ def parameter_groups(
     if new_parts_factor <= 0:
         raise ValueError(f"`new_parts_factor` must be positive, got {new_parts_factor}.")
     for name in new_parts:
-        try:
-            operator.attrgetter(name)(module)
-        except AttributeError:
-            raise ValueError(f"`new_parts` names `{name}`, which {type(module).__name__} does not have.") from None
+        _part(module, name, option="new_parts")
     rates = [learning_rate, learning_rate * new_parts_factor]
     groups: list[list[nn.Parameter]] = [[], []]
     for name, parameter in module.named_parameters():
@@ -45,3 +44,38 @@ def parameter_groups(
             groups[new].append(parameter)
     logger.info(f"learning rate {rates[0]:g}" + (f", {rates[1]:g} for new parts" if groups[1] else ""))
     return [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True) if group]
+
+
+def train_only(network: FilmToVolume, parts: Sequence[str] | None) -> FilmToVolume:
+    """Freeze the denoiser but for some of its parts, which then cost less to train and leave the rest as it was.
+
+    Args:
+        network: whose denoiser is trained.
+        parts: names of its submodules, such as `unet.mixers`; None trains all.
+
+    Returns:
+        `network`.
+
+    Raises:
+        ValueError: if the denoiser knows no such part, or was built without it.
+
+    Source:
+        Blattmann et al., "Align your Latents", CVPR 2023, section 3.1: temporal layers alone learn between frozen
+        spatial ones.
+    """
+    if parts is None:
+        return network
+    for name in parts:
+        if _part(network.denoiser, name, option="trained_parts") is None:
+            raise ValueError(f"`trained_parts` names `{name}`, which this denoiser was built without.")
+    for name, parameter in network.denoiser.named_parameters():
+        if not any(name.startswith(f"{part}.") for part in parts):
+            parameter.requires_grad_(False)
+    return network
+
+
+def _part(module: nn.Module, name: str, *, option: str) -> nn.Module | None:
+    try:
+        return operator.attrgetter(name)(module)
+    except AttributeError:
+        raise ValueError(f"`{option}` names `{name}`, which {type(module).__name__} does not have.") from None

@@ -25,6 +25,31 @@ PLATEAU = {"medial": (-15.5, 2.0, 18.6, 23.0), "lateral": (15.5, 0.0, 18.0, 20.5
 TROCHLEA_CENTRE, TROCHLEA_RADIUS = (_ANTERIOR_Y, 25.0), _ANTERIOR_RADIUS
 """Centre (y, z) and radius of the circle on which the patella glides, femur frame."""
 
+EXTENTS: dict[str, tuple[tuple[float, ...], ...]] = {
+    "femur": (
+        (-20, 40, -50, 50, -36, 34),
+        (40, 70, -46, 46, -32, 24),
+        (70, 100, -24, 36, -28, 17),
+        (100, 130, -20, 38, -29, 15),
+        (130, 160, -18, 42, -29, 14),
+        (160, 190, -17, 46, -29, 14),
+        (190, 260, -17, 56, -29, 14),
+    ),
+    "tibia": (
+        (-24, 20, -50, 50, -31, 32),
+        (-50, -24, -38, 38, -32, 25),
+        (-80, -50, -27, 25, -27, 18),
+        (-110, -80, -23, 20, -27, 18),
+        (-140, -110, -23, 19, -26, 18),
+        (-170, -140, -23, 18, -24, 20),
+        (-260, -170, -23, 18, -24, 22),
+    ),
+    "fibula": ((-30, 5, 12, 46, -4, 32), (-60, -30, 17, 44, -1, 29), (-260, -60, 14, 44, -3, 28)),
+    "patella": ((-30, 30, -30, 30, -20, 16),),
+}
+"""Template mm, along z: lowest and highest z, and the least and greatest x and y of the bone between them, with some
+4 mm to spare over what was drawn in 48 knees of the natural world and of the one with other anatomy."""
+
 
 def femur_axis_centre(knee: Knee) -> tuple[float, float]:
     """Centre (y, z) of the posterior condyles' circle, about which the femur flexes, mm."""

@@ -31,6 +31,10 @@ _PLATE_MM, _PLATE_PER_GRADE_MM = 0.9, 0.5
 """Subchondral plate, and what a grade of sclerosis adds (phantom.md 3.2)."""
 _HALO_MM, _HALO_SHARE = 1.3, 0.8
 """Oedema round a cyst's rim: the depth over which it fades, and how much of the marrow it takes at the rim."""
+_SOFT_LATTICE_MM = 2.5
+"""Of skin and fascia, which are smoother than bone."""
+_AROUND_BONE_MM = 14.0
+"""How far from a bone its distance is asked for: by the joint's capsule."""
 _GRANULATION_PER_GRADE_MM = 0.7
 """Depth of the fibrous tissue that grows under a sclerotic plate."""
 
@@ -103,8 +107,8 @@ def layers(
 def _measure(posed: Posed, slab: Slab) -> dict[str, Measured]:
     """Distance to each bone that meets the slab, once for all that lies on, in and between them."""
     measured = {}
-    for bone, box in bone_boxes(posed).items():
-        window = slab.window(box)
+    for bone, boxes in bone_boxes(posed, _AROUND_BONE_MM).items():
+        window = slab.window_round(boxes)
         if window is None:
             continue
         points = slab.points(window, bone_frame(posed, bone))
@@ -115,25 +119,28 @@ def _measure(posed: Posed, slab: Slab) -> dict[str, Measured]:
 def _soft_layers(
     posed: Posed, flesh: Flesh, slab: Slab, pixel_mm: float, measured: Mapping[str, Measured]
 ) -> Iterator[Layer]:
-    nodes = slab.whole
-    thigh, calf, cap = (slab.points(nodes, frame) for frame in (posed.femur, posed.tibia, posed.patella))
+    smooth = slab.coarser(_SOFT_LATTICE_MM)
+    nodes = smooth.whole
+    thigh, calf, cap = (smooth.points(nodes, frame) for frame in (posed.femur, posed.tibia, posed.patella))
     to_skin, to_fascia = flesh.limb.distances(thigh, calf, cap)
-    body = slab.where(to_skin < 2 * pixel_mm)
+    body = smooth.where(to_skin < 2 * pixel_mm)
     if body is None:
         return
-    skin, fascia = slab.refine(to_skin[body.nodes], body), slab.refine(to_fascia[body.nodes], body)
+    skin, sheath = smooth.refine(to_skin[body.nodes], body), smooth.refine(to_fascia, nodes)
+    fascia = sheath[body.pixels]
     yield Layer("skin", 0, occupancy(skin, pixel_mm), body)
     under = occupancy(skin + _SKIN_MM, pixel_mm)
     yield Layer("subcutaneous_fat", 0, under, body)
     # Air beside the skin bends the field: there the suppression of fat fails first.
     yield Layer("edge_fat", 0, under * (1 + skin / _AIR_REACH_MM).clamp(0, 1), body)
     yield Layer("intermuscular_fat", 0, occupancy(fascia, pixel_mm), body)
-    meat = torch.maximum(_muscle_distance(flesh, slab), to_fascia + 0.6)
+    meat = _muscle_distance(flesh, slab)
     part = slab.where(meat < pixel_mm)
     if part is not None:
-        yield Layer("muscle", 0, occupancy(slab.refine(meat[part.nodes], part), pixel_mm), part)
+        inside = torch.maximum(slab.refine(meat[part.nodes], part), sheath[part.pixels] + 0.6)
+        yield Layer("muscle", 0, occupancy(inside, pixel_mm), part)
     yield Layer("tendon", 0, _FASCIA_SHARE * occupancy(fascia.abs() - 0.4, pixel_mm), body)
-    yield from _retinaculum(posed, slab, pixel_mm, to_fascia, calf)
+    yield from _retinaculum(posed, smooth, pixel_mm, to_fascia, calf)
     yield from _pads(posed, slab, pixel_mm)
     yield from cavity(posed, slab, pixel_mm, measured)
     for structure in flesh.cords:
@@ -145,7 +152,7 @@ def _muscle_distance(flesh: Flesh, slab: Slab) -> Tensor:
     nearest = torch.full((slab.planes, slab.z.shape[1], slab.x.shape[2]), FAR)
     second = nearest.clone()
     for structure in flesh.muscles:
-        window = slab.window(structure.box)
+        window = slab.window_round(structure.boxes)
         if window is None:
             continue
         distance = structure.distance(slab.points(window, structure.frame))
@@ -159,14 +166,17 @@ def _retinaculum(posed: Posed, slab: Slab, pixel_mm: float, to_fascia: Tensor, c
     """The sheet that runs from the patella's sides to the epicondyles, under the fascia."""
     s = posed.knee.scale
     _, y, z = calf
-    sheet = torch.maximum((to_fascia + 2.2).abs() - 0.8, torch.maximum(y + 2 * s, (z - 12 * s).abs() - 30 * s))
-    part = slab.where(sheet < pixel_mm)
+    depth, reach = to_fascia + 2.2, torch.maximum(y + 2 * s, (z - 12 * s).abs() - 30 * s).expand(to_fascia.shape)
+    part = slab.where(torch.maximum(depth.abs() - 0.8, reach) < _SOFT_LATTICE_MM)
     if part is not None:
-        yield Layer("tendon", 0, 0.5 * occupancy(slab.refine(sheet[part.nodes], part), pixel_mm), part)
+        # The sheet is thinner than the lattice: its distance is folded at the pixels.
+        sheet = slab.refine(depth[part.nodes], part).abs() - 0.8
+        sheet = torch.maximum(sheet, slab.refine(reach[part.nodes], part))
+        yield Layer("tendon", 0, 0.5 * occupancy(sheet, pixel_mm), part)
 
 
 def _structure(structure: Structure, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
-    window = slab.window(structure.box)
+    window = slab.window_round(structure.boxes)
     if window is None:
         return
     distance = structure.distance(slab.points(window, structure.frame))
@@ -185,7 +195,7 @@ def _pads(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
         "hoffa_fat",
         posed.tibia,
         lambda p: ellipsoid(*p, (0.0, -27 * s, 3 * s), (23 * s, 10 * s, 17 * s)),
-        Box((-30 * s, 30 * s), (joint[1] - 55 * s, joint[1] + 5), (joint[2] - 25 * s, joint[2] + 35 * s)),
+        [Box((-30 * s, 30 * s), (joint[1] - 55 * s, joint[1] + 5), (joint[2] - 25 * s, joint[2] + 35 * s))],
     )
 
     def pouch(p: Points) -> Tensor:
@@ -201,7 +211,7 @@ def _pads(posed: Posed, slab: Slab, pixel_mm: float) -> Iterator[Layer]:
         "fluid",
         posed.femur,
         pouch,
-        Box((-28 * s, 28 * s), (cap[1] - 20 * s, cap[1] + 42 * s), (cap[2] - 20 * s, cap[2] + 60 * s)),
+        [Box((-28 * s, 28 * s), (cap[1] - 20 * s, cap[1] + 42 * s), (cap[2] - 20 * s, cap[2] + 60 * s))],
     )
     for structure in (pad, effusion):
         yield from _structure(structure, slab, pixel_mm)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bundle.phantom.lattice import Points
+from bundle.phantom.lattice import Points, box_round
 from bundle.phantom.pose import Posed
-from bundle.phantom.sdf import capsule
-from bundle.phantom.soft import Limb, Structure, scan_box
+from bundle.phantom.sdf import FAR, capsule
+from bundle.phantom.soft import Limb, Structure
 
 ROUND = (1.0, 1.0, 1.0)
 
@@ -153,12 +154,17 @@ def _cord(
 ) -> Structure:
     along = np.cumsum([0.0] + [float(np.linalg.norm(b - a)) for a, b in pairwise(points)])
     radii = np.interp(along, along[[0, -1]], radius)
+    reach = max(radius) * max(spread) + 3.0
+    rods = list(zip(pairwise(points), pairwise(radii), strict=True))
+    boxes = [box_round(list(ends), reach) for ends, _ in rods]
 
     def distance(p: Points) -> Tensor:
-        nearest: Tensor | None = None
-        for (a, b), ends in zip(pairwise(points), pairwise(radii), strict=True):
-            part = capsule(*p, tuple(a), tuple(b), (float(ends[0]), float(ends[1])), spread)
-            nearest = part if nearest is None else torch.minimum(nearest, part)
-        return nearest  # type: ignore[return-value]
+        first, last = float(p[1].min()), float(p[1].max())
+        near = [
+            capsule(*p, tuple(a), tuple(b), (float(ends[0]), float(ends[1])), spread)
+            for ((a, b), ends), box in zip(rods, boxes, strict=True)
+            if box.y[0] <= last and box.y[1] >= first
+        ]
+        return reduce(torch.minimum, near, torch.tensor(FAR))
 
-    return Structure(name, tissue, None, distance, scan_box(points, max(radius) * max(spread) + 3.0))
+    return Structure(name, tissue, None, distance, boxes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 
 import numpy as np
@@ -16,9 +16,10 @@ from bundle.phantom.anatomy import OSTEOPHYTE_SITES
 from bundle.phantom.film_geometry import FilmGeometry
 from bundle.phantom.film_implant import Implant
 from bundle.phantom.lattice import Box, Slab, Window, occupancy, value_noise
-from bundle.phantom.pose import Posed, Rigid
+from bundle.phantom.layering import bone_boxes, bone_frame
+from bundle.phantom.pose import Posed
 from bundle.phantom.sdf import ellipsoid, smoothstep
-from bundle.phantom.soft import Limb, muscles
+from bundle.phantom.soft import Limb, Structure, muscles
 from bundle.phantom.tissues import CRYSTAL, FAT_AS_LEAN, METAL, TRABECULAR_JOINT, TRABECULAR_SHAFT
 
 Ball = tuple[np.ndarray, float, float]
@@ -58,13 +59,15 @@ def paths(
     lean_slabs = []
     beamed = geometry.into_beam(posed)
     prosthesis = Implant(beamed) if implant else None
+    bellies = tuple(muscles(beamed))
+    boxes = bone_boxes(beamed)
     for y in _planes():
         slab = geometry.slab(y, _BONE_LATTICE_MM)
-        _add_bones(posed, beamed, slab, geometry, prosthesis, mineral, spongy)
+        _add_bones(beamed, slab, boxes, geometry.spacing_mm, prosthesis, mineral, spongy)
         if prosthesis is not None:
             prosthesis.add(slab, geometry.spacing_mm, metal)
         soft = geometry.slab(y, _SOFT_LATTICE_MM)
-        lean_slabs.append(_lean(beamed, soft).sum(dim=0, keepdim=True))
+        lean_slabs.append(_lean(beamed, bellies, soft).sum(dim=0, keepdim=True))
     flat = soft.whole
     single = Window((slice(0, 1), *flat.nodes[1:]), (slice(0, 1), *flat.pixels[1:]))
     lean = soft.refine(torch.stack(lean_slabs).sum(dim=0), single)[0]
@@ -88,13 +91,13 @@ def bone_shadow(posed: Posed, geometry: FilmGeometry) -> np.ndarray:
     """
     shadow = torch.zeros(geometry.knee_shape, dtype=torch.bool)
     beamed = geometry.into_beam(posed)
-    frames = _frames(beamed)
+    boxes = bone_boxes(beamed)
     for y in _planes():
         slab = geometry.slab(y, _BONE_LATTICE_MM)
-        for bone, box in _boxes(posed).items():
-            window = slab.window(geometry.box_into_beam(box))
+        for bone, held in boxes.items():
+            window = slab.window_round(held)
             if window is not None:
-                distance = getattr(bones, bone)(posed.knee, *slab.points(window, frames[bone]))
+                distance = getattr(bones, bone)(posed.knee, *slab.points(window, bone_frame(beamed, bone)))
                 shadow[window.pixels[1:]] |= (slab.refine(distance, window) < 0).any(dim=0)
     return shadow.numpy()
 
@@ -103,16 +106,6 @@ def _planes() -> Iterable[np.ndarray]:
     """Planes across the beam, from the source's side, in slabs of eight."""
     planes = np.arange(_BEHIND_MM, _BEFORE_MM, -_PLANE_MM)
     return (planes[first : first + _SLAB_PLANES] for first in range(0, len(planes), _SLAB_PLANES))
-
-
-def _frames(posed: Posed) -> dict[str, Rigid]:
-    return {"femur": posed.femur, "tibia": posed.tibia, "fibula": posed.tibia, "patella": posed.patella}
-
-
-def _boxes(posed: Posed) -> dict[str, Box]:
-    """Part of the scan frame that holds each bone; shafts lean further back on a film than a field of MRI is deep."""
-    boxes = composition.bone_boxes(posed)
-    return {bone: box if bone == "patella" else Box(box.x, (-1e4, 1e4), box.z) for bone, box in boxes.items()}
 
 
 def _trabeculae(texture: np.random.Generator, shape: tuple[int, int], pixel_mm: float) -> Tensor:
@@ -132,7 +125,7 @@ def _slant(geometry: FilmGeometry) -> Tensor:
     return torch.sqrt(1 + away)
 
 
-def _lean(posed: Posed, slab: Slab) -> Tensor:
+def _lean(posed: Posed, bellies: Sequence[Structure], slab: Slab) -> Tensor:
     """Lean-equivalent share of each node: fat counts 0.835 of muscle, skin and joint count as lean."""
     window = slab.whole
     thigh, calf, cap = (slab.points(window, frame) for frame in (posed.femur, posed.tibia, posed.patella))
@@ -140,8 +133,8 @@ def _lean(posed: Posed, slab: Slab) -> Tensor:
     skin, fascia = Limb(posed).distances(thigh, calf, cap)
     within = occupancy(fascia, width)
     flesh = torch.zeros_like(skin)
-    for muscle in muscles(posed):
-        part = slab.window(muscle.box)
+    for muscle in bellies:
+        part = slab.window_round(muscle.boxes)
         if part is not None:
             share = occupancy(muscle.distance(slab.points(part, muscle.frame)), width)
             target = flesh[part.nodes]
@@ -156,22 +149,21 @@ def _lean(posed: Posed, slab: Slab) -> Tensor:
 
 def _add_bones(
     posed: Posed,
-    beamed: Posed,
     slab: Slab,
-    geometry: FilmGeometry,
+    boxes: Mapping[str, Sequence[Box]],
+    pixel_mm: float,
     implant: Implant | None,
     mineral: Tensor,
     spongy: Tensor,
 ) -> None:
     """Add each plane's cortical and spongy mineral, as fractions of cortical bone."""
     s = posed.knee.scale
-    frames = _frames(beamed)
-    edge = max(geometry.spacing_mm, 0.35)
-    for bone, box in _boxes(posed).items():
-        window = slab.window(geometry.box_into_beam(box))
+    edge = max(pixel_mm, 0.35)
+    for bone, held in boxes.items():
+        window = slab.window_round(held)
         if window is None:
             continue
-        x, y, z = slab.points(window, frames[bone])
+        x, y, z = slab.points(window, bone_frame(posed, bone))
         distance = getattr(bones, bone)(posed.knee, x, y, z)
         if implant is not None:
             distance = implant.sawn(bone, distance, x, y, z)

@@ -6,7 +6,7 @@ full resolution. Slabs of a few planes keep temporaries in the processor's cache
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,6 +27,12 @@ class Box:
     x: tuple[float, float] = (-1e4, 1e4)
     y: tuple[float, float] = (-1e4, 1e4)
     z: tuple[float, float] = (-1e4, 1e4)
+
+
+def box_round(points: list[np.ndarray], margin: float) -> Box:
+    """The box round points of the scan frame, `margin` mm wider."""
+    low, high = np.min(points, axis=0) - margin, np.max(points, axis=0) + margin
+    return Box(*((float(a), float(b)) for a, b in zip(low, high, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Slab:
         factor: int,
     ) -> None:
         self.height, self.width, self.factor = height, width, factor
+        self._planes = (y, x, z)
         rows = np.arange(-(-(height - 1) // factor) + 1) * factor
         columns = np.arange(-(-(width - 1) // factor) + 1) * factor
         self.y = torch.tensor(y, dtype=torch.float32)[:, None, None]
@@ -81,6 +88,12 @@ class Slab:
             (slice(0, pixels[0]), slice(0, pixels[1]), slice(0, pixels[2])),
         )
 
+    def coarser(self, lattice_mm: float) -> Slab:
+        """The same pixels on a lattice of about `lattice_mm`, for what is smooth; never finer than this one."""
+        times = max(round(lattice_mm / abs(float(self.z[0, 1, 0] - self.z[0, 0, 0]))), 1)
+        y, x, z = self._planes
+        return Slab(y, x, z, height=self.height, width=self.width, factor=self.factor * times)
+
     def window(self, box: Box) -> Window | None:
         """The part of the slab inside a box, one node to spare; None when there is none."""
 
@@ -96,6 +109,16 @@ class Slab:
         if planes is None or rows is None or columns is None:
             return None
         return self._covering(planes, rows, columns)
+
+    def window_round(self, boxes: Sequence[Box]) -> Window | None:
+        """The smallest window round the parts of several boxes that the slab's planes cut; None when they cut none."""
+        first, last = (float(edge) for edge in (self.y.min(), self.y.max()))
+        cut = (self.window(box) for box in boxes if box.y[0] <= last and box.y[1] >= first)
+        found = [window.nodes for window in cut if window is not None]
+        if not found:
+            return None
+        spans = (slice(min(p.start for p in parts), max(p.stop for p in parts)) for parts in zip(*found, strict=True))
+        return self._covering(*spans)
 
     def where(self, inside: Tensor) -> Window | None:
         """The rows and columns, of all planes, that hold the true nodes of (S, m, n), one node to spare."""

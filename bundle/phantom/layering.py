@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bundle.phantom.lattice import Box, Points, Window
+from bundle.phantom import bones
+from bundle.phantom.lattice import Box, Points, Window, box_round
 from bundle.phantom.pose import Posed, Rigid
 from bundle.phantom.sdf import FAR
 
@@ -59,18 +61,21 @@ class Measured(NamedTuple):
         return result
 
 
-def bone_boxes(posed: Posed) -> dict[str, Box]:
-    """Part of the scan frame that holds each bone."""
-    s = posed.knee.scale
-    knee = posed.tibia.apply(np.zeros(3))
-    cap = posed.patella.shift
-    y = (knee[1] - 62 * s, knee[1] + 62 * s)
-    return {
-        "femur": Box((-56 * s, 56 * s), y, (knee[2] - 14 * s, 1e4)),
-        "tibia": Box((-52 * s, 52 * s), y, (-1e4, knee[2] + 22 * s)),
-        "fibula": Box((10 * s, 60 * s), y, (-1e4, knee[2] + 10 * s)),
-        "patella": Box(*((c - 27 * s, c + 27 * s) for c in cap)),
-    }
+def bone_boxes(posed: Posed, margin_mm: float = 0.0) -> dict[str, list[Box]]:
+    """Parts of the scan frame that hold each bone, piece by piece along it: shafts lean, and most planes miss them.
+
+    Args:
+        posed: the knee, in any frame.
+        margin_mm: how far beyond the bone they reach.
+    """
+    boxes: dict[str, list[Box]] = {}
+    for bone, pieces in bones.EXTENTS.items():
+        frame = bone_frame(posed, bone)
+        boxes[bone] = []
+        for low, high, *sides in pieces:
+            corners = np.array(list(product(sides[:2], sides[2:], (low, high)))) * posed.knee.scale
+            boxes[bone].append(box_round(list(frame.apply(corners)), margin_mm))
+    return boxes
 
 
 def bone_frame(posed: Posed, bone: str) -> Rigid:

@@ -7,14 +7,15 @@ limb. Sizes are a woman's, in mm; `knee.scale`, `muscle`, `fat` and `girth` vary
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bundle.phantom.lattice import Box, Points
+from bundle.phantom.lattice import Box, Points, box_round
 from bundle.phantom.pose import Posed, Rigid
 from bundle.phantom.sdf import Tube, ellipsoid, smooth_union, smoothstep, tube
 
@@ -115,13 +116,13 @@ _CALF_MUSCLES: dict[str, _Knots] = {
 
 @dataclass(frozen=True)
 class Structure:
-    """A soft structure: its name, tissue, the frame of its bone (None: the scan's), distance and bounding box."""
+    """A soft structure: its name, tissue, the frame of its bone (None: the scan's), distance, and boxes round it."""
 
     name: str
     tissue: str
     frame: Rigid | None
     distance: Callable[[Points], Tensor]
-    box: Box
+    boxes: Sequence[Box]
 
 
 class Limb:
@@ -201,12 +202,6 @@ class Limb:
         return bone.apply(inner + depth * (outer - inner)), float(np.linalg.norm(outer - inner))
 
 
-def scan_box(points: list[np.ndarray], margin: float) -> Box:
-    """The box round points of the scan frame, `margin` mm wider."""
-    low, high = np.min(points, axis=0) - margin, np.max(points, axis=0) + margin
-    return Box(*((float(a), float(b)) for a, b in zip(low, high, strict=True)))
-
-
 def muscles(posed: Posed) -> Iterator[Structure]:
     """Muscles, each tapering to its tendon."""
     knee = posed.knee
@@ -215,14 +210,13 @@ def muscles(posed: Posed) -> Iterator[Structure]:
         for name, rows in group.items():
             knots = [(z * s, x * s, y * s, a * m, b * m) for z, x, y, a, b in rows]
             belly = tube(tuple(knots), closed=True)
-            ends = [
-                frame.apply(np.array([x + i * a, y + j * b, z]))
+            rims = [
+                [frame.apply(np.array([x + i * a, y + j * b, z])) for i in (-1, 1) for j in (-1, 1)]
                 for z, x, y, a, b in knots
-                for i in (-1, 1)
-                for j in (-1, 1)
             ]
 
             def distance(p: Points, belly: Tube = belly) -> Tensor:
                 return belly(*p)
 
-            yield Structure(name, "muscle", frame, distance, scan_box(ends, 3.0))
+            boxes = [box_round([*one, *other], 3.0) for one, other in pairwise(rims)]
+            yield Structure(name, "muscle", frame, distance, boxes)

@@ -17,6 +17,7 @@ from bundle.engines import (
     PrepareDenoising,
     parameter_groups,
     start_from,
+    train_only,
 )
 from bundle.engines.denoising_loss import clean_estimate
 from bundle.keys import FILM
@@ -39,6 +40,25 @@ def test_new_heads_learn_ten_times_as_fast_as_the_rest(small_network):
     assert [id(p) for p in one["params"]] == [id(p) for p in trained]
     with pytest.raises(ValueError, match=r"names `unet.depth_haed`, which Denoiser does not have"):
         parameter_groups(denoiser, learning_rate=1e-3, new_parts=["unet.depth_haed"])
+
+
+def test_parts_that_alone_are_trained_leave_the_rest_as_it_was(small_network):
+    """A step moves the depth head and nothing else; the autoencoder's and film encoder's states are their own."""
+    before = {name: value.clone() for name, value in small_network.denoiser.state_dict().items()}
+    all_parts = parameter_groups(train_only(small_network, None).denoiser, learning_rate=0.1)[0]["params"]
+    assert len(all_parts) > 4
+    train_only(small_network, ["unet.depth_head"])
+    (group,) = parameter_groups(small_network.denoiser, learning_rate=0.1)
+    assert len(group["params"]) == len(list(small_network.denoiser.unet.depth_head.parameters()))
+    for parameter in group["params"]:
+        parameter.grad = torch.ones_like(parameter)
+    torch.optim.SGD([group]).step()
+    moved = {n for n, value in small_network.denoiser.state_dict().items() if not torch.equal(value, before[n])}
+    assert moved == {name for name in before if name.startswith("unet.depth_head.")}
+    with pytest.raises(ValueError, match=r"`trained_parts` names `unet.mixer`, which Denoiser does not have"):
+        train_only(small_network, ["unet.mixer"])
+    with pytest.raises(ValueError, match=r"`trained_parts` names `unet.mixers`, which this denoiser was built without"):
+        train_only(small_network, ["unet.mixers"])
 
 
 def test_the_papers_rate_rises_for_100_steps_and_stays():

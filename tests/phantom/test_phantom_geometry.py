@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from bundle.phantom import bones
 from bundle.phantom.anatomy import sample_person
 from bundle.phantom.composition import LABELS
 from bundle.phantom.mri import render_labels
 from bundle.phantom.pose import solve_pose
+from bundle.phantom.worlds import WORLDS
 from bundle.readings import VARIABLES
 
 NONE = dict.fromkeys(VARIABLES[1:], 0)
@@ -111,3 +114,17 @@ def test_knee_is_bent_further_for_the_film_than_for_the_mri():
             angles.append(np.degrees(np.arccos(axes)))
         assert angles[0] > angles[1] + 5
         assert 18 < angles[0] < 28
+
+
+@pytest.mark.parametrize("world", ["natural", "anatomy"])
+def test_nothing_of_a_bone_lies_outside_its_extents(world):
+    """Rendering measures a bone inside these boxes alone: what they miss would be cut off."""
+    x, y = (torch.arange(-72.0, 73.0, 3.0).reshape(shape) for shape in ((1, 1, -1), (-1, 1, 1)))
+    z = torch.arange(-228.0, 229.0, 3.0)[None, :, None]
+    for index in range(3):
+        shape = sample_person(71, index, enrich=True, world=WORLDS[world]).knees["R"]
+        for bone, pieces in bones.EXTENTS.items():
+            outside = getattr(bones, bone)(shape, *(axis * shape.scale for axis in (x, y, z))) > 0
+            for low, high, left, right, front, back in pieces:
+                outside |= (z >= low) & (z <= high) & (x >= left) & (x <= right) & (y >= front) & (y <= back)
+            assert outside.all(), f"{bone} of participant {index}"

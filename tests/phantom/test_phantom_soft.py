@@ -34,8 +34,8 @@ def test_superficial_veins_run_between_fascia_and_skin_of_a_lean_limb(posed):
     assert len(veins) == 3
     rng = np.random.default_rng(0)
     for vein in veins:
-        box = np.array([vein.box.x, vein.box.y, vein.box.z]).T
-        points = rng.uniform(box[0], box[1], size=(40_000, 3))
+        edges = np.array([(box.x, box.y, box.z) for box in vein.boxes])
+        points = rng.uniform(edges[:, :, 0].min(axis=0), edges[:, :, 1].max(axis=0), size=(40_000, 3))
         points = points[np.abs(points[:, 2]) < 80]
         points = points[np.argsort(points[:, 2])]
         inside = vein.distance(tuple(torch.tensor(points[:, axis], dtype=torch.float32) for axis in range(3))) < 0
@@ -58,15 +58,38 @@ def test_subcutaneous_depth_0_is_on_the_fascia_and_1_on_the_skin(posed, part, z,
 def test_muscles_run_out_to_a_point(posed):
     """A belly's cross-section shrinks towards an end inside the field of view: no flat cut."""
     for muscle in muscles(posed):
-        frame = posed.femur if muscle.frame is posed.femur else posed.tibia
-        middle = frame.into(np.mean([muscle.box.x, muscle.box.y, muscle.box.z], axis=1))
-        x, y = (torch.arange(-70.0, 70.0, 1.0) + 0 * middle[0] for _ in range(2))
+        x = y = torch.arange(-70.0, 70.0, 1.0)
         z = torch.arange(-190.0, 190.0, 2.0)
         inside = muscle.distance((x[None, None, :], y[:, None, None], z[None, :, None])) < 0
         areas = inside.sum(dim=(0, 2)).numpy()
         occupied = np.flatnonzero(areas)
         end = occupied[0] if muscle.frame is posed.femur else occupied[-1]
         assert areas[end] < 0.25 * areas.max(), muscle.name
+
+
+def test_nothing_soft_lies_outside_its_boxes(posed):
+    """Rendering measures a muscle or a cord inside its boxes alone."""
+    scan = (torch.arange(-90.0, 91.0, 2.0)[None, None, :], torch.arange(-60.0, 61.0, 2.0)[:, None, None])
+    z = torch.arange(-80.0, 81.0, 2.0)[None, :, None]
+    for structure in [*muscles(posed), *cords(posed, Limb(posed))]:
+        outside = torch.ones(61, 81, 91, dtype=torch.bool)
+        for box in structure.boxes:
+            within = [
+                (axis >= low) & (axis <= high)
+                for axis, (low, high) in zip((*scan, z), (box.x, box.y, box.z), strict=True)
+            ]
+            outside &= ~(within[0] & within[1] & within[2])
+        points = (*scan, z) if structure.frame is None else _into(structure.frame, *scan, z)
+        assert (structure.distance(points).expand(outside.shape)[outside] > 0).all(), structure.name
+
+
+def _into(frame, x, y, z):
+    """Points of the scan in a bone's frame."""
+    x, y, z = (axis - float(shift) for axis, shift in zip((x, y, z), frame.shift, strict=True))
+    return tuple(
+        x * float(frame.rotation[0, k]) + y * float(frame.rotation[1, k]) + z * float(frame.rotation[2, k])
+        for k in range(3)
+    )
 
 
 def test_closed_tube_ends_in_tips_and_an_open_one_runs_on():
