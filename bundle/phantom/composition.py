@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -126,8 +127,8 @@ def _soft_layers(
     body = smooth.where(to_skin < 2 * pixel_mm)
     if body is None:
         return
-    skin, sheath = smooth.refine(to_skin[body.nodes], body), smooth.refine(to_fascia, nodes)
-    fascia = sheath[body.pixels]
+    surface, sheath = smooth.refine(to_skin, nodes), smooth.refine(to_fascia, nodes)
+    skin, fascia = surface[body.pixels], sheath[body.pixels]
     yield Layer("skin", 0, occupancy(skin, pixel_mm), body)
     under = occupancy(skin + _SKIN_MM, pixel_mm)
     yield Layer("subcutaneous_fat", 0, under, body)
@@ -144,7 +145,10 @@ def _soft_layers(
     yield from _pads(posed, slab, pixel_mm)
     yield from cavity(posed, slab, pixel_mm, measured)
     for structure in flesh.cords:
-        yield from _structure(structure, slab, pixel_mm)
+        for layer in _structure(structure, slab, pixel_mm):
+            # Where a lean limb has no room for a tendon it runs under the skin all the same.
+            within = occupancy(surface[layer.window.pixels] + _SKIN_MM, pixel_mm)
+            yield replace(layer, occupancy=torch.minimum(layer.occupancy, within))
 
 
 def _muscle_distance(flesh: Flesh, slab: Slab) -> Tensor:
