@@ -48,7 +48,7 @@ EXTENTS: dict[str, tuple[tuple[float, ...], ...]] = {
     "patella": ((-30, 30, -30, 30, -20, 16),),
 }
 """Template mm, along z: lowest and highest z, and the least and greatest x and y of the bone between them, with some
-4 mm to spare over what was drawn in 48 knees of the natural world and of the one with other anatomy."""
+4 mm to spare over what was drawn in 24 knees of the natural world and of the one with other anatomy."""
 
 
 def femur_axis_centre(knee: Knee) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from bundle.phantom.pose import Posed, Rigid
 from bundle.phantom.sdf import FAR, ellipsoid, smoothstep
 from bundle.phantom.soft import Limb, Structure, muscles
 
-__all__ = ["LABELS", "bone_boxes", "compartment_share", "cortex_mm", "crystal_balls", "layers", "sclerosis_depth"]
+__all__ = ["LABELS", "compartment_share", "cortex_mm", "crystal_balls", "layers", "sclerosis_depth"]
 
 _SKIN_MM = 1.8
 _AIR_REACH_MM = 9.0

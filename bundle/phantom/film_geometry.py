@@ -10,7 +10,7 @@ import numpy as np
 from bundle.geometry import KNEE_DETECTOR_MM, SIDES, SOURCE_DETECTOR_MM, check_side
 from bundle.phantom.anatomy import Person
 from bundle.phantom.film_clutter import Clutter
-from bundle.phantom.lattice import Box, Slab
+from bundle.phantom.lattice import Slab
 from bundle.phantom.pose import Posed, Rigid
 from bundle.phantom.streams import stream
 
@@ -113,10 +113,6 @@ class FilmGeometry:
             return posed
         femur, tibia, patella = (bone.then(_QUARTER_TURN) for bone in (posed.femur, posed.tibia, posed.patella))
         return replace(posed, femur=femur, tibia=tibia, patella=patella)
-
-    def box_into_beam(self, box: Box) -> Box:
-        """A box of the scan frame in the beam's frame."""
-        return Box(box.y, (-box.x[1], -box.x[0]), box.z) if self.lateral else box
 
     def slab(self, y: np.ndarray, lattice_mm: float) -> Slab:
         """Planes of a right knee in the beam's frame, seen from the source through the pixels of `knee_shape`."""

@@ -59,7 +59,7 @@ def paths(
     lean_slabs = []
     beamed = geometry.into_beam(posed)
     prosthesis = Implant(beamed) if implant else None
-    bellies = tuple(muscles(beamed))
+    limb, bellies = Limb(beamed), tuple(muscles(beamed))
     boxes = bone_boxes(beamed)
     for y in _planes():
         slab = geometry.slab(y, _BONE_LATTICE_MM)
@@ -67,7 +67,7 @@ def paths(
         if prosthesis is not None:
             prosthesis.add(slab, geometry.spacing_mm, metal)
         soft = geometry.slab(y, _SOFT_LATTICE_MM)
-        lean_slabs.append(_lean(beamed, bellies, soft).sum(dim=0, keepdim=True))
+        lean_slabs.append(_lean(beamed, limb, bellies, soft).sum(dim=0, keepdim=True))
     flat = soft.whole
     single = Window((slice(0, 1), *flat.nodes[1:]), (slice(0, 1), *flat.pixels[1:]))
     lean = soft.refine(torch.stack(lean_slabs).sum(dim=0), single)[0]
@@ -125,12 +125,12 @@ def _slant(geometry: FilmGeometry) -> Tensor:
     return torch.sqrt(1 + away)
 
 
-def _lean(posed: Posed, bellies: Sequence[Structure], slab: Slab) -> Tensor:
+def _lean(posed: Posed, limb: Limb, bellies: Sequence[Structure], slab: Slab) -> Tensor:
     """Lean-equivalent share of each node: fat counts 0.835 of muscle, skin and joint count as lean."""
     window = slab.whole
     thigh, calf, cap = (slab.points(window, frame) for frame in (posed.femur, posed.tibia, posed.patella))
     width = max(_SOFT_LATTICE_MM, 2.5)
-    skin, fascia = Limb(posed).distances(thigh, calf, cap)
+    skin, fascia = limb.distances(thigh, calf, cap)
     within = occupancy(fascia, width)
     flesh = torch.zeros_like(skin)
     for muscle in bellies:
@@ -142,9 +142,9 @@ def _lean(posed: Posed, bellies: Sequence[Structure], slab: Slab) -> Tensor:
     s = posed.knee.scale
     joint = occupancy(ellipsoid(*calf, (0.0, 2 * s, 3 * s), (36 * s, 25 * s, 9 * s)), width)
     flesh = torch.maximum(flesh, joint) * within
-    limb = occupancy(skin, width)
-    rind = limb - occupancy(skin + 1.8, width)
-    return limb * FAT_AS_LEAN + (1 - FAT_AS_LEAN) * torch.maximum(flesh, rind)
+    whole = occupancy(skin, width)
+    rind = whole - occupancy(skin + 1.8, width)
+    return whole * FAT_AS_LEAN + (1 - FAT_AS_LEAN) * torch.maximum(flesh, rind)
 
 
 def _add_bones(

@@ -218,7 +218,7 @@ class NoiseField:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Run torch on one thread: faster for small elementwise work, and the same bits whatever the machine has."""
+    """Run torch on one thread, without gradients: faster for small elementwise work, and the same bits everywhere."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

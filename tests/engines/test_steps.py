@@ -43,7 +43,7 @@ def test_new_heads_learn_ten_times_as_fast_as_the_rest(small_network):
 
 
 def test_parts_that_alone_are_trained_leave_the_rest_as_it_was(small_network):
-    """A step moves the depth head and nothing else; the autoencoder's and film encoder's states are their own."""
+    """A step moves the depth head and nothing else."""
     before = {name: value.clone() for name, value in small_network.denoiser.state_dict().items()}
     all_parts = parameter_groups(train_only(small_network, None).denoiser, learning_rate=0.1)[0]["params"]
     assert len(all_parts) > 4
@@ -59,6 +59,15 @@ def test_parts_that_alone_are_trained_leave_the_rest_as_it_was(small_network):
         train_only(small_network, ["unet.mixer"])
     with pytest.raises(ValueError, match=r"`trained_parts` names `unet.mixers`, which this denoiser was built without"):
         train_only(small_network, ["unet.mixers"])
+
+
+def test_training_of_the_mixers_alone_reaches_the_optimiser():
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / "volume.json")])
+    parser["trained_parts"] = ["unet.mixers"]
+    denoiser, optimizer = (parser.get_parsed_content(f"train#{name}") for name in ("denoiser", "optimizer"))
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert trained == {id(p) for p in denoiser.unet.mixers.parameters()}
 
 
 def test_the_papers_rate_rises_for_100_steps_and_stays():

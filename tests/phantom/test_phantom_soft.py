@@ -69,27 +69,16 @@ def test_muscles_run_out_to_a_point(posed):
 
 def test_nothing_soft_lies_outside_its_boxes(posed):
     """Rendering measures a muscle or a cord inside its boxes alone."""
-    scan = (torch.arange(-90.0, 91.0, 2.0)[None, None, :], torch.arange(-60.0, 61.0, 2.0)[:, None, None])
-    z = torch.arange(-80.0, 81.0, 2.0)[None, :, None]
+    y, z, x = np.meshgrid(np.arange(-60, 61, 2.0), np.arange(-80, 81, 2.0), np.arange(-90, 91, 2.0), indexing="ij")
+    scan = np.stack([x, y, z], axis=-1)
     for structure in [*muscles(posed), *cords(posed, Limb(posed))]:
-        outside = torch.ones(61, 81, 91, dtype=torch.bool)
+        outside = np.ones(x.shape, dtype=bool)
         for box in structure.boxes:
-            within = [
-                (axis >= low) & (axis <= high)
-                for axis, (low, high) in zip((*scan, z), (box.x, box.y, box.z), strict=True)
-            ]
-            outside &= ~(within[0] & within[1] & within[2])
-        points = (*scan, z) if structure.frame is None else _into(structure.frame, *scan, z)
-        assert (structure.distance(points).expand(outside.shape)[outside] > 0).all(), structure.name
-
-
-def _into(frame, x, y, z):
-    """Points of the scan in a bone's frame."""
-    x, y, z = (axis - float(shift) for axis, shift in zip((x, y, z), frame.shift, strict=True))
-    return tuple(
-        x * float(frame.rotation[0, k]) + y * float(frame.rotation[1, k]) + z * float(frame.rotation[2, k])
-        for k in range(3)
-    )
+            low, high = np.array([box.x, box.y, box.z]).T
+            outside &= ~((scan >= low) & (scan <= high)).all(axis=-1)
+        points = scan if structure.frame is None else structure.frame.into(scan)
+        distance = structure.distance(torch.tensor(points, dtype=torch.float32).unbind(dim=-1)).expand(x.shape)
+        assert (distance.numpy()[outside] > 0).all(), structure.name
 
 
 def test_closed_tube_ends_in_tips_and_an_open_one_runs_on():
