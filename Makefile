@@ -55,22 +55,41 @@ data/weights-%/dataset.json: | env
 
 # On a processor that has no bfloat16 float32 is faster: make weights PRECISION=float32.
 PRECISION := bfloat16
-weights: data/weights/dataset.json  ## Train the shipped weights from nothing (4 hours on 2 cores; stop and go on at will)
-	$(bundle) training --config_file configs/train.json --dataset_dir data/weights --run_name weights \
-		--precision $(PRECISION) --readings_dropout 0.25 --autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
-	$(MAKE) weights-2 START=runs/weights/model.pt
-	$(MAKE) weights-3 START=runs/weights-2/model.pt PEOPLE=900
-	$(MAKE) weights-4 START=runs/weights-3/model.pt PEOPLE=840
+weights: data/weights/dataset.json  ## Train the shipped weights from nothing (7 hours on 2 cores; stop and go on at will)
+	$(bundle) training --config_file "['configs/train.json','configs/slices.json']" --dataset_dir data/weights \
+		--run_name weights --precision $(PRECISION) --readings_dropout 0.25 --slices_per_volume 4 \
+		--autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
+	$(MAKE) weights-2 $(alone) START=runs/weights/model.pt
+	$(MAKE) weights-3 $(alone) START=runs/weights-2/model.pt PEOPLE=900
+	$(MAKE) weights-4 $(alone) START=runs/weights-3/model.pt PEOPLE=840
+	$(MAKE) weights-attention START=runs/weights-4/model.pt
+alone := CONFIGS="'configs/train.json','configs/slices.json'" SLICES=4 SHIP=
 
-# Optimisers and warm-up start afresh; the weights keep a line about each round.
-weights-%: START = models/model.pt
-weights-%: data/weights-%/dataset.json  ## A further round: mean head and denoiser go on from the shipped weights, new people
-	$(bundle) training --config_file configs/train.json --dataset_dir data/weights-$* --run_name weights-$* \
-		--pretrained $(START) --stages "['mean','diffusion']" --precision $(PRECISION) --readings_dropout 0.25 \
-		--mean_epochs 14 --mean_learning_rate 0.0006 --epochs 20 --learning_rate 0.0003 --val_interval 20
-	cp runs/weights-$*/model.pt models/model.pt.part
+# What lets slices see each other is trained last, between layers that stay as they are (decision 014).
+weights-attention: START = runs/weights-4/model.pt
+weights-attention: data/weights-4/dataset.json
+	$(attention) --pretrained $(START) --run_name weights-attention --epochs 11 --learning_rate 0.001 --val_interval 11
+	$(attention) --pretrained runs/weights-attention/model.pt --run_name weights-attention-2 \
+		--epochs 10 --learning_rate 0.0007 --val_interval 10
+	cp runs/weights-attention-2/model.pt models/model.pt.part
 	mv models/model.pt.part models/model.pt
 	@echo "Weights: $(CURDIR)/models/model.pt"
+attention = $(bundle) training --config_file configs/train.json --dataset_dir data/weights-4 --stages "['diffusion']" \
+	--trained_parts "['unet.mixers']" --precision $(PRECISION) --readings_dropout 0.25
+
+# Optimisers and warm-up start afresh; the weights keep a line about each round.
+CONFIGS := 'configs/train.json'
+SLICES := 8
+SHIP := yes
+weights-%: START = models/model.pt
+weights-%: data/weights-%/dataset.json  ## A further round: mean head and denoiser go on from the shipped weights, new people
+	$(bundle) training --config_file "[$(CONFIGS)]" --dataset_dir data/weights-$* --run_name weights-$* \
+		--pretrained $(START) --stages "['mean','diffusion']" --precision $(PRECISION) --readings_dropout 0.25 \
+		--mean_epochs 14 --mean_learning_rate 0.0006 --epochs 20 --learning_rate 0.0003 --slices_per_volume $(SLICES) \
+		--val_interval 20
+	$(if $(SHIP),cp runs/weights-$*/model.pt models/model.pt.part)
+	$(if $(SHIP),mv models/model.pt.part models/model.pt)
+	@echo "Weights: $(CURDIR)/$(if $(SHIP),models/model.pt,runs/weights-$*/model.pt)"
 
 knee-finder: env  ## Train the knee finder (half an hour on 2 cores; goes on from its last epoch)
 	$(bundle) training --config_file configs/train_knee_finder.json

@@ -28,16 +28,12 @@ from bundle.writers import file_hash
 PHANTOM = "synthetic-phantom"
 PREDICT = "predict"
 """In place of readings: the film's own, as a network reads them."""
-OVERLAYS = {
-    "denoiser.film_pyramid.": "film_pyramid",
-    "denoiser.unet.mixers.": "volume",
-    "cae.": "baselines/cae_generator",
-}
+OVERLAYS = {"denoiser.film_pyramid.": "film_pyramid", "cae.": "baselines/cae_generator"}
 """Beginning of a weight's name to the configuration that, laid over `inference.json`, builds its part."""
 BASELINES = {"none": "ldm", "concat": "ldm_film", "edges": "cola_diff", "context": "x_diffusion"}
 """`film_conditioning` of a baseline's weights to its configuration in `configs/baselines`."""
-MEAN_HEAD, PLAIN = "mean_head.", "plain"
-"""Beginning of the mean head's names, and the configuration of weights that have none."""
+WITHOUT = {"denoiser.unet.mixers.": "slices", "mean_head.": "plain"}
+"""Beginning of a weight's name to the configuration of weights that have none of it."""
 TOLD_COVARIATES = "denoiser.unet.covariates_head.0.weight"
 """A tensor of weights that are told covariates, as wide as their vector."""
 
@@ -307,8 +303,7 @@ def _parser(root: str | Path, *, weights: Path) -> ConfigParser:
         raise FileNotFoundError(f"{config}: no such file; `root` must be the bundle's root.")
     state = read_weights(weights)
     overlays = [name for prefix, name in OVERLAYS.items() if any(key.startswith(prefix) for key in state)]
-    if not any(key.startswith(MEAN_HEAD) for key in state):
-        overlays.insert(0, PLAIN)
+    overlays = [name for prefix, name in WITHOUT.items() if not any(key.startswith(prefix) for key in state)] + overlays
     if "film_conditioning" in state:
         overlays.append(f"baselines/{BASELINES[text_of(state['film_conditioning'])]}")
     parser = ConfigParser()

@@ -50,7 +50,7 @@ _STAGES = {
 }
 """Stage to the module and name of the function that is all of it."""
 _OAI_KNEES = 2 * 4796
-PIECES = ("call", "volume", "step")
+PIECES = ("call", "volume", "step", "attention")
 Rounds = Callable[..., dict[str, list[float]]]
 """Pieces of work by name, and how often -> seconds of each round."""
 
@@ -68,7 +68,13 @@ def main() -> int:
     )
     preparation.set_defaults(measure=lambda a: measure_prepare(a.knees, a.seed, a.size, a.grown))
     model = what.add_parser("model", help="the model against plain loops, and diffusers where it is installed")
-    model.add_argument("--overlays", nargs="*", default=[], metavar="NAME", help="configs over inference.json: paper")
+    model.add_argument(
+        "--overlays",
+        nargs="*",
+        default=["slices"],
+        metavar="NAME",
+        help="configs over inference.json; default: slices, since plain loops and diffusers have no attention over depth",
+    )
     model.add_argument("--slices", type=int, default=50, metavar="N", help="slices of a volume")
     model.add_argument("--steps", type=int, default=20, metavar="N", help="sampling steps")
     model.add_argument("--batch", type=int, default=64, metavar="N", help="slices of a training step")
@@ -210,6 +216,8 @@ def measure_model(options: argparse.Namespace) -> None:
         _narrow(parser, options.width)
     torch.manual_seed(0)
     network: FilmToVolume = parser.get_parsed_content("network_def").eval()
+    if network.denoiser.unet.mixers is not None:
+        raise SystemExit("error: --overlays: the loops that are compared take slices on their own; add slices.")
     film = torch.rand(1, 1, network.grid.rows, network.grid.columns) * 2 - 1
     rounds = partial(_interleaved, clock=time.process_time if options.cpu_time else time.perf_counter)
     if options.cpu_time:
@@ -219,6 +227,8 @@ def measure_model(options: argparse.Namespace) -> None:
             _measure_call(network, parser["network_def"]["unet"], film, options.repeats, rounds)
         if "volume" in options.only:
             _measure_volume(network, film, options, rounds)
+        if "attention" in options.only and options.overlays == ["slices"]:
+            _measure_attention(network, film, options, rounds)
     if "step" in options.only:
         _measure_step(network, film, options.batch, max(options.repeats // 5, 1), rounds)
 
@@ -401,6 +411,18 @@ def _measure_volume(network: FilmToVolume, film: Tensor, options: argparse.Names
     network(film, slices=2, steps=1)
     spent = rounds(works, options.volumes, warm=0)
     _show(f"volume of {slices} slices, {steps} steps, {options.volumes} interleaved rounds", spent)
+
+
+def _measure_attention(network: FilmToVolume, film: Tensor, options: argparse.Namespace, rounds: Rounds) -> None:
+    """A volume of slices on their own, and one of slices that see each other, as `configs/inference.json` has them."""
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "configs" / "inference.json"))
+    parser["image_size"] = network.grid.rows
+    stacked: FilmToVolume = parser.get_parsed_content("network_def").eval()
+    of_each = {"slices on their own": network, "slices that see each other": stacked}
+    works = {name: partial(one, film, slices=options.slices, steps=options.steps) for name, one in of_each.items()}
+    spent = rounds(works, options.volumes, warm=0)
+    _show(f"attention over depth, {options.slices} slices, {options.steps} steps, {options.volumes} rounds", spent)
 
 
 def _measure_step(network: FilmToVolume, film: Tensor, batch: int, repeats: int, rounds: Rounds) -> None:

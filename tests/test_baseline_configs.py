@@ -135,7 +135,7 @@ def test_weights_bring_their_own_overlay(tmp_path, kind):
     root = tmp_path / "root"
     (root / "configs" / "baselines").mkdir(parents=True)
     (root / "configs" / "inference.json").write_text(json.dumps(parser("inference", changes=changes).get()))
-    for overlay in ("plain", f"baselines/{name}"):
+    for overlay in ("slices", "plain", f"baselines/{name}"):
         (root / "configs" / f"{overlay}.json").write_text(json.dumps(read(overlay)))
     loaded = load(root, weights=tmp_path / "model.pt")
     assert type(loaded) is type(network)

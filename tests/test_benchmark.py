@@ -38,8 +38,15 @@ def test_model_is_measured_beside_plain_loops_and_the_same_network_of_diffusers(
     ours, theirs = re.search(r"without the heads ([\d,]+), diffusers' ([\d,]+)", done.stdout).groups()
     assert ours == theirs
     seconds = [float(value) for value in re.findall(r"([\d.]+) s ", done.stdout)]
-    assert len(seconds) == 8
+    assert len(seconds) == 10
     assert min(seconds) > 0
+    assert "slices that see each other" in done.stdout
+
+
+def test_slices_that_see_each_other_are_not_compared_to_loops_over_slices():
+    done = run("model", "--overlays", "smoke")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --overlays")
 
 
 def test_no_knee_is_an_error():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 import bundle
@@ -23,6 +24,7 @@ SHARED = (
     "sampling_steps",
     "noise_correlation",
     "noise_length_mm",
+    "depth_mixing",
     "noise_schedule",
     "network_def",
     "network",
@@ -72,7 +74,7 @@ def test_overlays_lie_over_both(base, overlay):
 
 
 def test_the_plan_of_slices_compares_noise_and_attention_at_equal_cost():
-    """Two switches in all four ways; a volume gives as many slices an epoch with windows as without."""
+    """Two switches in all four ways, trained on as many slices."""
     plan = json.loads((CONFIGS / "tables" / "slices.json").read_text())
     found = {}
     for row in plan["rows"]:
@@ -86,7 +88,8 @@ def test_the_plan_of_slices_compares_noise_and_attention_at_equal_cost():
         "attention": ("shared", True),
         "both": ("correlated", True),
     }
-    assert plan["options"]["slices_per_volume"] == plan["options"]["windows_per_volume"] * read("volume")["window"]
+    assert plan["options"]["slices_per_volume"] % read("train")["window"] == 0
+    assert not any("slices_per_volume" in row.get("options", {}) for row in plan["rows"])
 
 
 def test_edge_spread_joins_the_measures_of_an_evaluation():
@@ -97,13 +100,34 @@ def test_edge_spread_joins_the_measures_of_an_evaluation():
 
 @pytest.mark.parametrize("base", STANDALONE)
 @pytest.mark.parametrize("sizes", [(), ("smoke",)])
-def test_volume_overlay_lets_slices_see_each_other_in_both(base, sizes):
-    config = parser(base, *sizes, "volume")
-    network = config.get_parsed_content("network_def")
-    assert list(network.denoiser.unet.mixers) == ["2"]
-    assert network.noise_correlation == "correlated"
-    plain = parser(base, *sizes).get_parsed_content("network_def")
-    assert plain.denoiser.unet.mixers is None
+def test_slices_see_each_other_unless_the_overlay_says_not(base, sizes):
+    network = parser(base, *sizes).get_parsed_content("network_def")
+    assert list(network.denoiser.unet.mixers) == ["0", "1", "2"]
+    config = parser(base, *sizes, "slices")
+    assert config.get_parsed_content("network_def").denoiser.unet.mixers is None
+    assert config["window"] is None
+
+
+@pytest.mark.parametrize("base", STANDALONE)
+def test_the_papers_slices_are_on_their_own_and_can_be_made_to_see_each_other(base):
+    config = parser(base, "paper")
+    with torch.device("meta"):
+        assert config.get_parsed_content("network_def").denoiser.unet.mixers is None
+    assert config["window"] is None
+    changed = parser(base, "paper")
+    changed["depth_mixing"] = read("train")["depth_mixing"]
+    with torch.device("meta"):
+        assert list(changed.get_parsed_content("network_def").denoiser.unet.mixers) == ["0", "1", "2"]
+
+
+def test_a_window_is_what_a_slice_attends_to():
+    """No further than training shows, and no less: the first slice of a window reaches its last, but for a step."""
+    config = read("train")
+    seen_mm = (config["window"] - 1) * Grid.of(
+        image_size=config["image_size"], slices=config["slices"]
+    ).slice_spacing_mm
+    assert config["depth_mixing"]["reach_mm"] <= seen_mm
+    assert config["slices_per_volume"] % config["window"] == 0
 
 
 def test_the_compact_network_is_small_and_gives_the_metadatas_volume():

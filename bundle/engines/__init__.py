@@ -29,7 +29,7 @@ from bundle.engines.start_from import start_from
 from bundle.engines.tensorboard import is_off
 from bundle.engines.track_comparison import track_comparison
 from bundle.engines.tracking import TrackedRun
-from bundle.engines.windows import WindowDataset, stack_windows
+from bundle.engines.windows import WindowDataset, denoiser_dataset, items_of_a_batch, stack_windows
 
 __all__ = [
     "AugmentedDataset",
@@ -65,12 +65,14 @@ __all__ = [
     "SliceDataset",
     "TrackedRun",
     "WindowDataset",
+    "denoiser_dataset",
     "distributed",
     "drops_last",
     "finish",
     "finish_finder",
     "finish_siamese",
     "is_off",
+    "items_of_a_batch",
     "join_group",
     "load_trained",
     "parameter_groups",

@@ -17,7 +17,8 @@ class MicroBatches:
     and an epoch's last, incomplete batch would weigh less than it does without accumulation.
 
     Args:
-        size: items of a part, on each process.
+        size: slices of a part, on each process. A window of slices that see each other stays whole: a part is as many
+            windows as `size` has room for, at least one.
 
     Raises:
         ValueError: if `size` is not positive.
@@ -35,13 +36,19 @@ class MicroBatches:
         trainer.network.train()
         trainer.optimizer.zero_grad()
         count, total = len(inputs), torch.zeros((), device=inputs.device)
-        for start in range(0, count, self.size):
-            part = slice(start, min(start + self.size, count))
+        depth = conditions.get("depth")
+        window = depth.shape[1] if depth is not None and depth.ndim == 2 else 1
+        size = max(self.size // window, 1) * window
+        for start in range(0, count, size):
+            part = slice(start, min(start + size, count))
             last = part.stop == count
             # ranks exchange gradients once a step
             waiting = hasattr(trainer.network, "no_sync") and not last
             with trainer.network.no_sync() if waiting else nullcontext():
-                prediction = trainer.inferer(inputs[part], trainer.network, *args, **_part(conditions, part))
+                told = _part(conditions, part)
+                if window > 1:
+                    told["depth"] = depth[part.start // window : part.stop // window]
+                prediction = trainer.inferer(inputs[part], trainer.network, *args, **told)
                 loss = trainer.loss_function(prediction, _part(targets, part)) * ((part.stop - part.start) / count)
                 loss.backward()
             total += loss.detach()

@@ -11,10 +11,13 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from bundle.engines.latents import LatentDataset
+from bundle.engines.prepare_batch import SLICE
+from bundle.engines.slices import as_plain
+from bundle.keys import MRI
 from bundle.networks import FilmToVolume
 from bundle.sampling import slice_noise
 
-OF_EACH_SLICE = ("latent", "noise", "depth")
+OF_EACH_SLICE = ("latent", "noise", "depth", SLICE)
 """Entries of a window that differ from slice to slice; the others are the knee's."""
 
 
@@ -69,7 +72,47 @@ class WindowDataset(LatentDataset):
             length_mm=self.network.noise_length_mm,
         )
         drawn = {"latent": torch.from_numpy(clean), "noise": noise, "depth": torch.from_numpy(depths).float()}
+        if self.with_slices:
+            real = as_plain(self.volumes[index // self.slices_per_volume][MRI])[..., part]
+            drawn[SLICE] = real.float().movedim(-1, 0)
         return item | drawn
+
+
+def denoiser_dataset(
+    volumes: Sequence, network: FilmToVolume, *, slices_per_volume: int, window: int | None, **options: Any
+) -> LatentDataset:
+    """Single slices, or windows where `window` says how long they are; as many slices an epoch in both.
+
+    Args:
+        volumes: as `LatentDataset`.
+        network: as `LatentDataset`.
+        slices_per_volume: slices a volume and epoch.
+        window: neighbouring slices of an item; None means single slices.
+        options: further arguments of the datasets.
+
+    Raises:
+        ValueError: if no whole number of windows has `slices_per_volume` slices.
+    """
+    if window is None:
+        return LatentDataset(volumes, network, slices_per_volume=slices_per_volume, **options)
+    windows, rest = divmod(slices_per_volume, window)
+    if rest or not windows:
+        raise ValueError(
+            f"`slices_per_volume` must be a multiple of `window`, {window}, got {slices_per_volume}; `window` null "
+            "shows single slices, where the network has no `depth_mixing`."
+        )
+    return WindowDataset(volumes, network, window=window, windows_per_volume=windows, **options)
+
+
+def items_of_a_batch(slices: int, window: int | None, ranks: int = 1) -> int:
+    """Items that a process takes of a batch, at least one.
+
+    Args:
+        slices: of the batch, of all processes together.
+        window: slices of an item; None means single slices.
+        ranks: number of processes.
+    """
+    return max(1, slices // (window or 1) // ranks)
 
 
 def stack_windows(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

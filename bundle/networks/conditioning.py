@@ -167,7 +167,7 @@ class TwoPathUNet(DiffusionModelUNet):
             shape = None if depth is None else tuple(depth.shape)
             raise ValueError(
                 f"`depth` must have shape (V, S) with V * S = {count} where slices see each other, got {shape}; "
-                "`bundle.engines.WindowDataset` with `stack_windows` gives such batches."
+                "the configs' id `window` gives such batches (`bundle.engines.WindowDataset`, `stack_windows`)."
             )
         if self.depth_span_mm is None:
             raise ValueError("a depth of 1 must be known in mm; call `see_stacks`, as FilmToVolume does.")

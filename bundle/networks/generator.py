@@ -141,7 +141,8 @@ class FilmToVolume(DescribedNetwork):
             covariates: (B, covariates_width), of `bundle.covariates.encode`, where the UNet was built for them.
             tokens: (B, N, context_dim), context beside the film's token, where the UNet was built with `extra_tokens`.
             slices: how many, evenly over the window; None means the grid's.
-            depths: instead of `slices`, the depths to synthesise, (S,) in [0, 1].
+            depths: instead of `slices`, the depths to synthesise, (S,) in [0, 1]. Where slices see each other, those of
+                the grid that are not among them are sampled with them and left out of the result.
             steps: sampling steps; None means `sampling_steps`.
             seed: of the noise: the same seed, film and sample give the same volume.
             sample: index of the sample among several of one film.
@@ -164,10 +165,12 @@ class FilmToVolume(DescribedNetwork):
             depths = torch.from_numpy(self.grid.depths(slices))
         depths = depths.to(film.device, torch.float32)
         steps = steps or self.sampling_steps
-        positions_mm = depths.cpu().double().numpy() * (self.grid.slices - 1) * self.grid.slice_spacing_mm
         if mean:
             knees = self.mean_latents(film, readings, depths, covariates=covariates)
             return torch.stack([self._decode(knee, FittingBatches(self.decode_batch), progress) for knee in knees])
+        asked = len(depths)
+        depths = self._with_neighbours(depths)
+        positions_mm = depths.cpu().double().numpy() * (self.grid.slices - 1) * self.grid.slice_spacing_mm
         means = None if self.mean_head is None else self.mean_latents(film, readings, depths, covariates=covariates)
         if covariates is None and self.covariates_width:
             # zeros are what training says of unknown covariates, under either policy
@@ -207,8 +210,20 @@ class FilmToVolume(DescribedNetwork):
             predict = partial(self._predict, conditions, denoising)
             latent = self.schedule.sample(predict, noise, steps=steps, fresh=lambda step: draw(step + 1))
             latent = latent if means is None else means[knee] + latent / self.residual_scale
-            volumes.append(self._decode(latent, decoding, progress))
+            volumes.append(self._decode(latent[:asked], decoding, progress))
         return torch.stack(volumes)
+
+    def _with_neighbours(self, depths: Tensor) -> Tensor:
+        """Depths, and behind them those of the grid that none of them stands for: what a mixer was trained to see.
+
+        So a slice of the grid that is asked for alone is the volume's own.
+        """
+        if self.denoiser.unet.mixers is None:
+            return depths
+        grid = torch.from_numpy(self.grid.depths()).to(depths)
+        nearest = (grid[:, None] - depths).abs().amin(dim=1)
+        half = 0.5 / (self.grid.slices - 1)
+        return torch.cat([depths, grid[nearest > half - 1e-4]])
 
     def _predict(self, conditions: dict[str, Any], batches: FittingBatches, latent: Tensor, time: Tensor) -> Tensor:
         """The denoiser on all slices of a volume, with guidance; in batches, unless the slices see each other."""

@@ -1,10 +1,21 @@
 """Windows of neighbouring slices: what is drawn, how it is batched, and a start from slice-wise weights."""
 
+import copy
+
 import pytest
 import torch
+from monai.engines import SupervisedTrainer
 from monai.networks.nets import AutoencoderKL
 
-from bundle.engines import PrepareDenoising, WindowDataset, stack_windows
+from bundle.engines import (
+    LatentDataset,
+    MicroBatches,
+    PrepareDenoising,
+    WindowDataset,
+    denoiser_dataset,
+    items_of_a_batch,
+    stack_windows,
+)
 from bundle.keys import FILM, MRI, READINGS
 from bundle.networks import FilmEncoder, FilmToVolume, TwoPathUNet
 from bundle.sampling import FlowSchedule
@@ -131,6 +142,63 @@ def test_a_batch_goes_through_prepare_and_network_and_reaches_the_mixers(knees, 
     noisy, target, _, conditions = PrepareDenoising(model.schedule)(batch)
     model.denoiser(noisy, **conditions).sub(target).square().mean().backward()
     assert model.denoiser.unet.mixers["1"].out.weight.grad.abs().max() > 0
+
+
+def test_a_window_brings_its_real_slices_for_a_loss_in_pixels(knees, tmp_path):
+    """The slices of the window, in its order: each brings back the latent's mean when it is encoded again."""
+    model = network()
+    dataset = windows(knees, model, tmp_path, with_slices=True)
+    batch = stack_windows([dataset[index] for index in (1, 4)])
+    assert batch["slice"].shape == (8, 1, 16, 16)
+    for index, depths, slices in zip((1, 4), batch["depth"], batch["slice"].split(4), strict=True):
+        first = round(depths[0].item() * 5)
+        real = knees[index // 2][MRI][..., first : first + 4]
+        assert torch.equal(slices, real.movedim(-1, 0))
+
+
+def test_windows_and_single_slices_show_as_many_slices(knees, tmp_path):
+    data = [{MRI: f"{knee}.nii.gz"} for knee in range(3)]
+    shared = {"data": data, "folder": str(tmp_path)}
+    model = network()
+    single = denoiser_dataset(knees, model, slices_per_volume=4, window=None, **shared)
+    double = denoiser_dataset(knees, model, slices_per_volume=4, window=2, **shared)
+    assert type(single) is LatentDataset
+    assert isinstance(double, WindowDataset)
+    assert len(single) == 2 * len(double) == 12
+    assert [items_of_a_batch(64, window, 2) for window in (None, 8, 50)] == [32, 4, 1]
+    for slices in (3, 1):
+        with pytest.raises(ValueError, match="`slices_per_volume` must be a multiple of `window`"):
+            denoiser_dataset(knees, model, slices_per_volume=slices, window=2, **shared)
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 64])
+def test_parts_of_a_batch_are_whole_windows_and_make_its_step(knees, tmp_path, size):
+    """Three windows of four slices: parts of one window, one, two and one, and three."""
+    model = network()
+    torch.nn.init.normal_(model.denoiser.unet.mixers["1"].out.weight, std=0.1)
+    dataset = windows(knees, model, tmp_path)
+    batch = stack_windows([dataset[index] for index in (0, 2, 5)])
+    steps, seen = [], []
+    for update in (None, MicroBatches(size)):
+        denoiser = copy.deepcopy(model.denoiser)
+        denoiser.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+        trained = [p for p in denoiser.parameters() if p.requires_grad]
+        trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=1,
+            train_data_loader=[batch],
+            network=denoiser,
+            optimizer=torch.optim.SGD(trained, lr=1.0),
+            loss_function=torch.nn.MSELoss(),
+            prepare_batch=PrepareDenoising(model.schedule),
+            iteration_update=update,
+            decollate=False,
+        )
+        trainer.run()
+        steps.append([p.detach() for p in trained])
+    assert seen == [12, *{1: [4, 4, 4], 5: [4, 4, 4], 8: [8, 4], 64: [12]}[size]]
+    for whole, parts in zip(*steps, strict=True):
+        torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-5)
 
 
 def test_a_window_longer_than_the_grid_is_refused(knees, tmp_path):

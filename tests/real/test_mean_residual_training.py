@@ -30,6 +30,8 @@ TINY = {
     "joint_band_from": 3,
     "epochs": 3,
     "slices_per_volume": 2,
+    "window": 2,
+    "depth_mixing": {"num_head_channels": 8, "reach_mm": 15.0, "pitch_mm": 15.0},
     "batch_size": 4,
     "val_interval": 3,
     "validation_volumes": 1,

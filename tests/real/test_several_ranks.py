@@ -26,6 +26,7 @@ SHORT = {
         "epochs": 2,
     },
     **{"patch_size": 16, "patches_per_volume": 4, "patch_batch_size": 8, "slices_per_volume": 4, "batch_size": 8},
+    **{"window": 2},
     **{"val_interval": 2, "validation_volumes": 1, "covariates": "mask", "condition_dropout": 0.2},
     **{"network_def#unet#channels": [32, 32, 32], "network_def#autoencoder#channels": [16, 16, 16]},
 }

@@ -18,7 +18,7 @@ from monai.utils import optional_import, path_to_sqlite_uri
 MlflowClient, has_mlflow = optional_import("mlflow", name="MlflowClient")
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--autoencoder_epochs=1", "--mean_epochs=2", "--mean_repeats=2", "--patches_per_volume=4"]
-SHORT += ["--slices_per_volume=4", "--batch_size=8", "--patch_batch_size=8", "--val_interval=2"]
+SHORT += ["--slices_per_volume=4", "--window=4", "--batch_size=8", "--patch_batch_size=8", "--val_interval=2"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not has_mlflow, reason="mlflow is not installed")]
 
 

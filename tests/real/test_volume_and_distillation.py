@@ -1,4 +1,4 @@
-"""The commands of the two overlays, on made-up volumes: slices that see each other, and a student of two steps."""
+"""The commands beside a plain training, on made-up volumes: slices alone, then together, and a student of two steps."""
 
 import csv
 import json
@@ -20,6 +20,7 @@ SHORT = [
     "--epochs=2",
     "--patches_per_volume=2",
     "--slices_per_volume=4",
+    "--window=4",
     "--batch_size=8",
     "--patch_batch_size=8",
     "--patch_size=16",
@@ -71,6 +72,15 @@ def losses(output):
 
 
 @pytest.fixture(scope="module")
+def alone(made_up, tmp_path_factory):
+    """Weights of slices on their own."""
+    output = tmp_path_factory.mktemp("alone")
+    done = run(made_up, output, "slices", options=["--window=None"])
+    assert done.returncode == 0, done.stderr
+    return output / "model.pt"
+
+
+@pytest.fixture(scope="module")
 def teacher(made_up, tmp_path_factory):
     output = tmp_path_factory.mktemp("teacher")
     done = run(made_up, output)
@@ -78,18 +88,19 @@ def teacher(made_up, tmp_path_factory):
     return output / "model.pt"
 
 
-def test_volume_overlay_goes_on_from_slicewise_weights_and_infers(made_up, teacher, tmp_path):
-    """At a learning rate of 0 the mixers stay zero, the rest is the start's: average and file must show it."""
-    options = [f"--pretrained={teacher}", "--stages=['diffusion']", "--learning_rate=0.0"]
-    done = run(made_up, tmp_path, "volume", options=options)
+def test_attention_goes_on_from_weights_of_slices_alone_and_infers(made_up, alone, tmp_path):
+    """Trained alone, the mixers move and the rest is the start's: average and file must show it."""
+    options = [f"--pretrained={alone}", "--stages=['diffusion']", "--trained_parts=['unet.mixers']"]
+    done = run(made_up, tmp_path, options=options)
     assert done.returncode == 0, done.stderr
-    old, new = (torch.load(path, weights_only=True) for path in (teacher, tmp_path / "model.pt"))
+    old, new = (torch.load(path, weights_only=True) for path in (alone, tmp_path / "model.pt"))
     assert {name for name in new if name not in old} == {name for name in new if ".mixers." in name} != set()
     for name in old:
         if name.startswith("denoiser"):
             torch.testing.assert_close(new[name], old[name], atol=1e-3, rtol=1e-3)
+    assert new["denoiser.unet.mixers.0.out.weight"].abs().max() > 0
     weights = f"--weights={tmp_path / 'model.pt'}"
-    done = run(made_up, tmp_path / "volumes", "volume", base="inference", options=[weights, "--sampling_steps=2"])
+    done = run(made_up, tmp_path / "volumes", base="inference", options=[weights, "--sampling_steps=2"])
     assert done.returncode == 0, done.stderr
     assert nib.load(tmp_path / "volumes" / "0_film_mri_synthetic.nii.gz").shape == (32, 32, 12)
 

@@ -32,7 +32,7 @@ PLAN = {
     "knees": [None, 2],
     "tuning": {"learning_rate": [0.1, 0.2], "share": 0.5},
     "rows": [
-        {"key": "a", "name": "A, ours", "overlays": ["volume"], "baseline": False},
+        {"key": "a", "name": "A, ours", "overlays": ["slices"], "baseline": False},
         {"key": "b", "name": "B", "overlays": ["baselines/kl_mean"], "trained": False},
     ],
 }
@@ -122,9 +122,9 @@ def test_commands_are_those_of_the_readme(done):
     _, machine, _, out = done
     train, evaluate = machine.commands[4], machine.commands[5]
     assert train[:5] == (sys.executable, "-m", "monai.bundle", "run", "training")
-    assert option(train, "config_file") == "['configs/train.json','configs/volume.json']"
+    assert option(train, "config_file") == "['configs/train.json','configs/slices.json']"
     assert option(evaluate, "config_file") == (
-        "['configs/inference.json','configs/evaluate.json','configs/volume.json']"
+        "['configs/inference.json','configs/evaluate.json','configs/slices.json']"
     )
     assert option(evaluate, "weights") == str(Path(option(train, "output_dir")) / "model.pt")
     assert option(train, "dataset_dir") == str(out / "data")
@@ -184,7 +184,7 @@ def test_an_interrupted_run_goes_on(done):
 
 def test_what_fails_is_named_and_the_rest_goes_on(tmp_path):
     plan = plan_of(tmp_path, tuning={}, knees=[None], seeds=[0])
-    outcome = run(plan, tmp_path / "out", Machine(tmp_path / "out", fails=["volume"]))
+    outcome = run(plan, tmp_path / "out", Machine(tmp_path / "out", fails=["slices"]))
     assert not outcome.complete
     assert list(outcome.failed) == ["a/all_knees/seed_0 training"]
     assert "exit code 3: the reason" in outcome.failed["a/all_knees/seed_0 training"]
@@ -276,7 +276,7 @@ def test_tables_of_methods_have_every_baseline(name):
     overlays = {overlay for row in plan.rows for overlay in row.overlays}
     baselines = {f"baselines/{file.stem}" for file in (ROOT / "configs" / "baselines").glob("*.json")}
     assert baselines <= overlays
-    assert {"plain", "film_pyramid", "volume"} <= overlays
+    assert {"plain", "film_pyramid", "slices"} <= overlays
     assert any(not row.overlays for row in plan.rows), "the compact model is a row"
 
 
