@@ -27,6 +27,7 @@ from monai.utils import optional_import
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from bundle.command_line import fail
 from bundle.data.oai_index import index_release
 from bundle.data.prepare import Options, prepare
 from bundle.keys import FILM, MRI, READINGS
@@ -73,7 +74,7 @@ def main() -> int:
         nargs="*",
         default=["slices"],
         metavar="NAME",
-        help="configs over inference.json; default: slices, since plain loops and diffusers have no attention over depth",
+        help="configs over inference.json; default: slices, since loops and diffusers have no attention over depth",
     )
     model.add_argument("--slices", type=int, default=50, metavar="N", help="slices of a volume")
     model.add_argument("--steps", type=int, default=20, metavar="N", help="sampling steps")
@@ -217,7 +218,7 @@ def measure_model(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     network: FilmToVolume = parser.get_parsed_content("network_def").eval()
     if network.denoiser.unet.mixers is not None:
-        raise SystemExit("error: --overlays: the loops that are compared take slices on their own; add slices.")
+        raise SystemExit(fail(ValueError("--overlays: the loops compared take slices on their own; add slices.")))
     film = torch.rand(1, 1, network.grid.rows, network.grid.columns) * 2 - 1
     rounds = partial(_interleaved, clock=time.process_time if options.cpu_time else time.perf_counter)
     if options.cpu_time:

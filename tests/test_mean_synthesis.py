@@ -63,10 +63,12 @@ def test_weights_without_a_mean_head_build_the_plain_network(tmp_path):
     assert not [name for name in network.state_dict() if "mean" in name or "pyramid" in name or "residual" in name]
 
 
-def test_weights_whose_slices_see_each_other_build_such_a_network(tmp_path):
-    network = built("inference", "volume")
-    path = save_weights(network, tmp_path / "model.pt", trained_on="made-up")
-    assert bundle.load(ROOT, weights=path).denoiser.unet.mixers is not None
+def test_weights_say_whether_slices_see_each_other(tmp_path):
+    for overlays, together in (((), True), (("slices",), False)):
+        path = save_weights(built("inference", *overlays), tmp_path / "model.pt", trained_on="made-up")
+        network = bundle.load(ROOT, weights=path)
+        assert (network.denoiser.unet.mixers is not None) == together
+        assert network.noise_length_mm == (1.2 if together else 6.0)
 
 
 def test_weights_build_the_network_that_they_are_of(weights):

@@ -20,6 +20,21 @@ def knees(tmp_path_factory):
     return write_set(tmp_path_factory.mktemp("knees"), image_size=16, slices=6, counts=(4, 1, 2))
 
 
+def test_readings_are_withheld_from_the_model_and_its_film_stays(knees):
+    found = []
+    for more in ((), ("evaluate_film_alone.json",)):
+        parser = ConfigParser()
+        parser.read_config([str(ROOT / "configs" / name) for name in ("inference.json", "evaluate.json", *more)])
+        parser.update({"bundle_root": str(ROOT), "dataset_dir": str(knees), "image_size": 16, "slices": 6})
+        found.append(parser.get_parsed_content("dataset")[1])
+    told, alone = found
+    assert told["readings"].any()
+    assert not alone["readings"].any()
+    assert alone["readings"].shape == told["readings"].shape
+    assert (alone["image"] == told["image"]).all()
+    assert (alone["mri"] == told["mri"]).all()
+
+
 def evaluate(knees, network, output, **options):
     parser = ConfigParser()
     parser.read_config([str(ROOT / "configs" / name) for name in ("inference.json", "evaluate.json")])
