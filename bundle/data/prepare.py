@@ -98,6 +98,9 @@ def prepare(
     finder = None if finder is None else Path(finder)
     if finder is not None:
         KneeFinder.load(finder)  # a damaged file is one error, not one of every knee
+    if index.pairs:
+        _check_site(holdout_site, [_entry(pair, source, options) for pair in index.pairs])
+        _check_listed(listed, {pair.participant for pair in index.pairs}, split_file)
     _claim(out, options, known, finder)
     say(f"{len(index.pairs)} knees with film and MR series")
     work = partial(try_knee, out=out, options=options, boxes=known, finder=finder)
@@ -112,7 +115,6 @@ def prepare(
         write_text(out / "rejected.csv", _csv(index.dropped))
         raise ValueError(f"{source.name}: no usable knee among {len(index.pairs)} pairs{example}")
     entries = [_entry(outcome.pair, source, options) for outcome in done]
-    _check_site(holdout_site, entries)
     choose = chooser(holdout_site=holdout_site, listed=listed)
     for entry, outcome in zip(entries, done, strict=True):
         if choose(entry) is None:
@@ -195,10 +197,20 @@ def _report(
 
 
 def _check_site(site: str | None, entries: list[dict[str, Any]]) -> None:
+    """Refuse a site that nobody is of, before hours are spent."""
     held = {str(entry["site"]).strip().upper() for entry in entries if entry["site"] is not None}
     if site is not None and site.strip().upper() not in held:
         raise ValueError(
-            f"`holdout_site` {site!r}: no prepared knee is of that site; sites: {', '.join(sorted(held))}."
+            f"`holdout_site` {site!r}: no knee that has both images is of that site; sites: {', '.join(sorted(held))}."
+        )
+
+
+def _check_listed(listed: Mapping[str, str] | None, participants: set[str], split_file: str | Path | None) -> None:
+    """Refuse a split file that names nobody of the release, before hours are spent."""
+    if listed is not None and participants.isdisjoint(listed):
+        raise ValueError(
+            f"split file {split_file}: none of its {len(listed)} participants has a knee with film and MR series here, "
+            f"as {min(participants)} has; is it another release's?"
         )
 
 

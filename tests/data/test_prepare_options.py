@@ -120,8 +120,9 @@ def test_held_out_site_is_the_test_split(release, tmp_path):
     content = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert [entry["participant"] for entry in content["test"]] == ["9000003"]
     assert report["counts"]["training"] + report["counts"]["validation"] == 3
-    with pytest.raises(ValueError, match="`holdout_site` 'Q': no prepared knee is of that site; sites: B, C, D"):
-        prepare(release, tmp_path / "out", SMALL, holdout_site="Q", workers=1, say=quiet)
+    with pytest.raises(ValueError, match=r"`holdout_site` 'Q': no knee that has both .* that site; sites: B, C, D"):
+        prepare(release, tmp_path / "none", SMALL, holdout_site="Q", workers=1, say=quiet)
+    assert not (tmp_path / "none").exists(), "said before anything is prepared"
 
 
 def test_split_file_is_written_then_followed(release, done, tmp_path):
@@ -141,6 +142,10 @@ def test_split_file_is_written_then_followed(release, done, tmp_path):
     lists.write_text("participant,split\n9000001,test\n9000001,training\n")
     with pytest.raises(ValueError, match="row 3: participant 9000001 is in two splits"):
         prepare(release, tmp_path / "out", SMALL, split_file=lists, workers=1, say=quiet)
+    lists.write_text("participant,split\n1,test\n")
+    with pytest.raises(ValueError, match=r"none of its 1 participants has a knee .* as 9000001 has"):
+        prepare(release, tmp_path / "none", SMALL, split_file=lists, workers=1, say=quiet)
+    assert not (tmp_path / "none").exists(), "said before anything is prepared"
     lists.write_text("participant,split\n9000001,exam\n")
     with pytest.raises(ValueError, match="row 2: `split` must be one of training, validation, test"):
         prepare(release, tmp_path / "out", SMALL, split_file=lists, workers=1, say=quiet)
