@@ -120,8 +120,8 @@ def test_the_papers_slices_are_on_their_own_and_can_be_made_to_see_each_other(ba
         assert list(changed.get_parsed_content("network_def").denoiser.unet.mixers) == ["0", "1", "2"]
 
 
-def test_a_window_is_what_a_slice_attends_to():
-    """No further than training shows, and no less: the first slice of a window reaches its last, but for a step."""
+def test_a_slice_attends_no_further_than_a_window_shows():
+    """And a knee gives whole windows."""
     config = read("train")
     seen_mm = (config["window"] - 1) * Grid.of(
         image_size=config["image_size"], slices=config["slices"]

@@ -98,8 +98,9 @@ def prepare(
     finder = None if finder is None else Path(finder)
     if finder is not None:
         KneeFinder.load(finder)  # a damaged file is one error, not one of every knee
+    entry_of = {pair.name: _entry(pair, source, options) for pair in index.pairs}
     if index.pairs:
-        _check_site(holdout_site, [_entry(pair, source, options) for pair in index.pairs])
+        _check_site(holdout_site, list(entry_of.values()))
         _check_listed(listed, {pair.participant for pair in index.pairs}, split_file)
     _claim(out, options, known, finder)
     say(f"{len(index.pairs)} knees with film and MR series")
@@ -114,7 +115,7 @@ def prepare(
         example = f"; the commonest reason: {reasons.most_common(1)[0][0]}" if reasons else ""
         write_text(out / "rejected.csv", _csv(index.dropped))
         raise ValueError(f"{source.name}: no usable knee among {len(index.pairs)} pairs{example}")
-    entries = [_entry(outcome.pair, source, options) for outcome in done]
+    entries = [entry_of[outcome.pair.name] for outcome in done]
     choose = chooser(holdout_site=holdout_site, listed=listed)
     for entry, outcome in zip(entries, done, strict=True):
         if choose(entry) is None:

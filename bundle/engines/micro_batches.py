@@ -9,6 +9,8 @@ import torch
 from monai.engines import Trainer
 from torch import Tensor
 
+from bundle.engines.prepare_batch import window_of
+
 
 class MicroBatches:
     """`iteration_update` of a `SupervisedTrainer`: one optimiser step of a batch that goes forward in parts.
@@ -37,7 +39,7 @@ class MicroBatches:
         trainer.optimizer.zero_grad()
         count, total = len(inputs), torch.zeros((), device=inputs.device)
         depth = conditions.get("depth")
-        window = depth.shape[1] if depth is not None and depth.ndim == 2 else 1
+        window = 1 if depth is None else window_of(depth)
         size = max(self.size // window, 1) * window
         for start in range(0, count, size):
             part = slice(start, min(start + size, count))

@@ -25,6 +25,11 @@ Compared = Tensor | tuple[Tensor, Tensor | None] | dict[str, Tensor] | None
 Prepared = tuple[Tensor, Compared, tuple, dict[str, Tensor]]
 
 
+def window_of(depth: Tensor) -> int:
+    """Slices that belong together by the shape of their depths: S of (V, S), 1 of (N,)."""
+    return depth.shape[1] if depth.ndim == 2 else 1
+
+
 class PrepareReconstruction(PrepareBatch):
     """Stage 1: the patch is input and target."""
 

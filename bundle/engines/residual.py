@@ -12,7 +12,7 @@ from monai.engines import PrepareBatch
 from torch import Tensor
 
 from bundle.engines.latents import KNEE, LatentDataset
-from bundle.engines.prepare_batch import MEAN, Prepared
+from bundle.engines.prepare_batch import MEAN, Prepared, window_of
 from bundle.engines.shared_rows import shared_rows
 from bundle.engines.slices import as_plain
 from bundle.keys import COVARIATES, FILM, READINGS
@@ -125,7 +125,7 @@ class PrepareResidual(PrepareBatch):
         """Items of `LatentDataset`, or windows of `WindowDataset`, whose depths are (V, S)."""
         clean, depth = (batchdata[name].to(device, non_blocking=non_blocking) for name in ("latent", "depth"))
         # a window's slices are of one knee, and told alike
-        window = depth.shape[1] if depth.ndim == 2 else 1
+        window = window_of(depth)
         knees, told = (value[::window] for value in (batchdata[KNEE], batchdata[READINGS].any(dim=1)))
         mean = self.residual.means(knees, told, depth.reshape(-1, window)).flatten(0, 1)
         residual = (clean - mean) * self.residual.network.residual_scale

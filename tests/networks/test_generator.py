@@ -86,6 +86,9 @@ def test_forward_gives_a_volume_on_the_grid(small_network):
     assert volume.abs().max() <= 1
     assert small_network(film, slices=9).shape[-1] == 9
     assert small_network(film, depths=torch.tensor([0.25, 0.5])).shape[-1] == 2
+    # noise at a depth does not depend on the others, so the slice at d = 0.5 is the same slice
+    many, few = small_network(film, slices=9), small_network(film, depths=torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(many[..., 4], few[..., 1], atol=2e-4, rtol=0)
 
 
 def test_a_seed_gives_the_same_volume_bit_for_bit(small_network):
