@@ -45,8 +45,10 @@ data/weights/dataset.json: | env
 
 .PRECIOUS: data/weights-%/dataset.json
 data/weights-%/dataset.json: PEOPLE = 640
+data/weights-%/dataset.json: ALL_READ = 0
 data/weights-%/dataset.json: | env
-	$(python) scripts/make_phantom.py --out data/weights_oai-$* --participants $(PEOPLE) --seed $* --enrich --size demo
+	$(python) scripts/make_phantom.py --out data/weights_oai-$* --participants $(PEOPLE) --seed $* --enrich \
+		--all-read $(ALL_READ) --size demo
 	@# Thirty of them validate, nobody tests: the test participants are of other seeds.
 	ls data/weights_oai-$*/00m/*/ | grep '^9' | sort -u | awk 'BEGIN { print "participant,split" } \
 		{ print $$1 "," (NR > 30 ? "training" : "validation") }' > data/weights-$*.csv

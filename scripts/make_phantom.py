@@ -41,6 +41,9 @@ def main() -> int:
     )
     parser.add_argument("--shift", choices=tuple(WORLDS), default="natural", help="draw from shifted statistics")
     parser.add_argument(
+        "--all-read", type=float, default=0.0, metavar="SHARE", help="people whose every finding is read, 0 to 1"
+    )
+    parser.add_argument(
         "--distractors", type=float, default=0.0, metavar="SHARE", help="share of films with clutter, 0 to 1"
     )
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes; none given: one a core")
@@ -57,6 +60,7 @@ def main() -> int:
             packaging=arguments.packaging,
             faults=arguments.faults,
             shift=arguments.shift,
+            all_read=arguments.all_read,
             distractors=arguments.distractors,
             posterior=arguments.posterior,
             given=arguments.given,

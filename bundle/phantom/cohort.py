@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,6 +46,7 @@ class Recipe:
         packaging: `directory`, as on OAI's discs, or `nda`, as the NIMH Data Archive packs it.
         faults: plant a fault in each participant, one after the other.
         shift: the world the cohort comes from, a key of `worlds.WORLDS`.
+        all_read: share of participants, from 0 to 1, whose films are read for every finding; OAI's readers skip some.
         distractors: share of films, from 0 to 1, with clutter: markers, collimation, turned, lateral, replaced knees.
         posterior: how many other MRI volumes to write that share a participant's film.
         given: what these share beside it, one of `posterior.GIVEN`.
@@ -58,6 +59,7 @@ class Recipe:
     packaging: str = "directory"
     faults: bool = False
     shift: str = "natural"
+    all_read: float = 0.0
     distractors: float = 0.0
     posterior: int = 0
     given: str = "film"
@@ -71,14 +73,16 @@ class Recipe:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
-        if not 0 <= self.distractors <= 1:
-            raise ValueError(f"`distractors` must be from 0 to 1, got {self.distractors}.")
+        for name in ("all_read", "distractors"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be from 0 to 1, got {getattr(self, name)}.")
         if self.faults and self.distractors:
             raise ValueError("`distractors` must be 0 with `faults`: clutter would change what a reader should do.")
 
     def person(self, index: int) -> Person:
         """Participant `index`."""
-        return sample_person(self.seed, index, enrich=self.enrich, world=WORLDS[self.shift])
+        world = replace(WORLDS[self.shift], all_read=self.all_read)
+        return sample_person(self.seed, index, enrich=self.enrich, world=world)
 
     def fault(self, index: int) -> Fault:
         """What is wrong with participant `index`."""
@@ -238,7 +242,8 @@ def _claim(root: Path, recipe: Recipe, participants: int, only: Collection[str] 
     path = root / MANIFEST
     wanted = asdict(recipe) | ({} if only is None else {"only": sorted(set(only))})
     if path.exists():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        # a folder of before an option existed was made without it
+        held = asdict(Recipe(seed=recipe.seed)) | json.loads(path.read_text(encoding="utf-8"))
         different = [
             f"{key} {held.get(key)!r} (asked: {wanted.get(key)!r})"
             for key in dict.fromkeys([*wanted, *held])

@@ -47,7 +47,8 @@ def reading_rows(person: Person, *, replaced: Collection[str] = ()) -> list[Read
     """The rows of one participant, in the table's order, which prefers no project.
 
     All but KL and narrowing is read only in participants with definite osteoarthritis (KL 2 or more) in a knee now or
-    at a later visit, so what is missing tells of the future. `person.world.unread` blanks further cells at random.
+    at a later visit, so what is missing tells of the future. `person.world.unread` blanks further cells at random, and
+    `person.world.all_read` is the share of participants whose every finding is read all the same.
 
     Args:
         person: whose films were read.
@@ -65,13 +66,14 @@ def reading_rows(person: Person, *, replaced: Collection[str] = ()) -> list[Read
     projects = [PROJECTS[0]] if first < _FIRST_PROJECT else []
     if second < _SECOND_PROJECT or not projects:
         projects.append(SECOND_PROJECTS[int(coded < _CODED_42)])
+    all_read = float(stream(person.seed, person.index, "all_read").random()) < person.world.all_read
     worst = max(grades["XRKL"] for grades in read_film(person, PROJECTS[0]).values())
     diseased = later < _LATER_DISEASE.get(worst, 1.0)
     rows = []
     for project in projects:
         readings = read_film(person, project)
-        expected = diseased and fully[project][0] < _FINDINGS[project]
-        everything = fully[project][1] < _ALL_FINDINGS[project]
+        expected = all_read or (diseased and fully[project][0] < _FINDINGS[project])
+        everything = all_read or fully[project][1] < _ALL_FINDINGS[project]
         for place, side in enumerate(SIDES):
             # One reason may hold for the whole knee; the others are the cell's own.
             whole = PROSTHETIC if side in replaced else None

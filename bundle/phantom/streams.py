@@ -36,6 +36,7 @@ PURPOSES = (
     "posterior_L",
     "finder",
     "film_clutter",
+    "all_read",
 )
 """Their position is their number: add at the end, never reorder."""
 

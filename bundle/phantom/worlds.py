@@ -26,6 +26,7 @@ class World:
         bone_aspect: factor on width against depth of the bones.
         warp_mm: SD of the bones' smooth displacement.
         unread: share of readings that are missing beyond OAI's pattern.
+        all_read: share of participants whose films are read for every finding, against OAI's pattern.
     """
 
     film_tilt_deg: tuple[float, float] = (17.0, 2.5)
@@ -44,6 +45,7 @@ class World:
     bone_aspect: float = 1.0
     warp_mm: float = 0.45
     unread: float = 0.0
+    all_read: float = 0.0
 
 
 NATURAL = World()

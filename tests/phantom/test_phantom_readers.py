@@ -166,6 +166,18 @@ def test_a_shift_blanks_half_of_what_was_read(people, rows):
     assert count["shifted"] / count["natural"] == pytest.approx(0.5, abs=0.02)
 
 
+def test_a_share_of_people_is_read_for_everything(people):
+    """All of them with 1, half of the others with 0.5; what is read is what would have been read."""
+    assert reading_rows(people[0]) == reading_rows(replace(people[0], world=replace(NATURAL, all_read=0.0)))
+    whole = {}
+    for share in (0.0, 0.5, 1.0):
+        rows = [row for p in people[:1000] for row in reading_rows(replace(p, world=replace(NATURAL, all_read=share)))]
+        graded = [row for row in rows if isinstance(row.cells["XRKL"], int)]
+        whole[share] = np.mean([all(isinstance(cell, int) for cell in row.cells.values()) for row in graded])
+    assert whole[1.0] == 1
+    assert whole[0.5] == pytest.approx((whole[0.0] + 1) / 2, abs=0.04)
+
+
 def test_a_replaced_knee_has_no_grade(people):
     for row in reading_rows(people[0], replaced={"L"}):
         codes = set(row.cells.values())

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +15,7 @@ import pytest
 
 from bundle.geometry import KNEE_DETECTOR_MM, SOURCE_DETECTOR_MM
 from bundle.phantom.anatomy import sample_person
-from bundle.phantom.cohort import Recipe, make_cohort, make_participant
+from bundle.phantom.cohort import MANIFEST, Recipe, make_cohort, make_participant
 from bundle.phantom.oai_tables import TABLES, participant_rows
 from bundle.phantom.oai_writer import SYNTHETIC_MARK, _film_dataset, _mri_datasets, write_participant
 from bundle.phantom.population import derive_kl
@@ -95,6 +96,17 @@ def test_some_of_a_cohort_are_the_same_people_and_the_only_ones_in_its_tables(co
 def test_folder_of_another_cohort_is_refused(cohort, other):
     with pytest.raises(ValueError, match="choose another folder"):
         make_cohort(cohort, other, participants=3, workers=1)
+
+
+def test_folder_of_before_an_option_existed_is_gone_on_with(cohort, tmp_path):
+    root = tmp_path / "oai"
+    shutil.copytree(cohort, root)
+    manifest = json.loads((root / MANIFEST).read_text())
+    del manifest["all_read"]
+    (root / MANIFEST).write_text(json.dumps(manifest))
+    assert make_cohort(root, RECIPE, participants=3, workers=1) == 0
+    with pytest.raises(ValueError, match=r"all_read 0.0 \(asked: 0.5\)"):
+        make_cohort(root, replace(RECIPE, all_read=0.5), participants=3, workers=1)
 
 
 def test_folder_of_someone_else_is_refused(tmp_path):
