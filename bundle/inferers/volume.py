@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from bundle.keys import READINGS
 from bundle.sampling import RunningMoments
 
 
@@ -50,7 +51,10 @@ class VolumeInferer(Inferer):
         covariates: Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> Tensor:
-        """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1], or (B, samples, H, W, S) if kept."""
+        """Films (B, 1, H, W) in [-1, 1] to volumes (B, 1, H, W, S) in [-1, 1], or (B, samples, H, W, S) if kept.
+
+        Without `readings` a film's own are used, where `ReadingsWithFilmd` has put them into its meta.
+        """
         drawn = self.draw(inputs, network, readings=readings, covariates=covariates, tokens=tokens)
         if self.keep_samples:
             return torch.cat(list(drawn), 1)
@@ -74,6 +78,8 @@ class VolumeInferer(Inferer):
         told = {"covariates": covariates, "tokens": tokens}
         options |= {name: value for name, value in told.items() if value is not None}
         film = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).float()
+        if readings is None and isinstance(inputs, MetaTensor) and READINGS in inputs.meta:
+            readings = torch.as_tensor(inputs.meta[READINGS]).reshape(len(film), -1).to(film)
         for sample in range(self.samples):
             yield network(
                 film, readings, slices=self.slices, steps=self.steps, seed=self.seed, sample=sample, **options

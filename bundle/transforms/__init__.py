@@ -17,6 +17,7 @@ from bundle.transforms.dictionary import (
     LoadFilmd,
     NormaliseFilmd,
     NormaliseVolumed,
+    ReadingsWithFilmd,
     RestoreSided,
     ToGridd,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "NormaliseVolumed",
     "PlaceVolumed",
     "ProjectVolumed",
+    "ReadingsWithFilmd",
     "RestoreSide",
     "RestoreSided",
     "ToGrid",

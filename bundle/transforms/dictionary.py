@@ -8,7 +8,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from bundle.keys import PARTICIPANT, READINGS, SIDE, SPACING
+from bundle.keys import FILM, PARTICIPANT, READINGS, SIDE, SPACING
 from bundle.transforms.array import (
     CanonicalSide,
     EncodeReadings,
@@ -172,4 +172,28 @@ class EncodeReadingsd(MapTransform):
             if key not in data and not self.allow_missing_keys:
                 raise KeyError(f"`{key}` is not in the data; expected the readings of the knee, or None.")
             result[key] = self.encode(data.get(key), where)
+        return result
+
+
+class ReadingsWithFilmd(MapTransform):
+    """Put the readings' vector into the film's meta, for a caller that hands the film alone to an inferer.
+
+    MONAI Label does; `VolumeInferer` looks there when it is given no readings.
+
+    Args:
+        keys: entries with films, MetaTensors.
+        readings: entry with the vector of `EncodeReadingsd`.
+    """
+
+    def __init__(self, keys: KeysCollection = FILM, readings: str = READINGS) -> None:
+        super().__init__(keys)
+        self.readings = readings
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Item with film and readings, to the same with films that know them."""
+        result = dict(data)
+        for key in self.keys:
+            film = result[key].clone()
+            film.meta[READINGS] = data[self.readings]
+            result[key] = film
         return result

@@ -157,6 +157,23 @@ def test_a_film_gives_the_volume_of_the_command(answers, commanded, ending):
     assert np.ptp(got.get_fdata()) > 0.5, "an empty volume would agree with an empty one"
 
 
+def test_readings_in_a_request_give_the_volume_of_the_command(server, films, answers, tmp_path):
+    """As `--readings`: not the volume without them; and a grade that does not exist is refused."""
+    paths, spacing = films
+    readings = {"XRKL": 4, "XRJSM": 3, "XROSFM": 3, "XROSTM": 3}
+    answer = tmp_path / "read.nii.gz"
+    answer.write_bytes(infer(server, paths["nii.gz"], {"side": "L", "spacing": spacing, "readings": readings}))
+    program = [sys.executable, str(ROOT / "scripts/synthesise.py"), str(paths["nii.gz"]), "--side", "L"]
+    program += ["--readings", *(f"{name}={grade}" for name, grade in readings.items()), "--accept-phantom-weights"]
+    subprocess.run([*program, "--out", str(tmp_path), "--device", "cpu"], check=True, capture_output=True)
+    got, wanted = (nib.load(path).get_fdata() for path in (answer, tmp_path / "nii_mri_synthetic.nii.gz"))
+    np.testing.assert_allclose(got, wanted, atol=1e-3)
+    assert np.abs(got - nib.load(answers / "nii.nii.gz").get_fdata()).max() > 0.1
+    with pytest.raises(urllib.error.HTTPError) as error:
+        infer(server, paths["nii.gz"], {"side": "L", "spacing": spacing, "readings": {"XRKL": 9}})
+    assert error.value.code == 500
+
+
 def test_a_film_of_both_knees_needs_a_side(server, films):
     paths, spacing = films
     with pytest.raises(urllib.error.HTTPError) as error:

@@ -7,12 +7,14 @@ from monai.data import MetaTensor, list_data_collate
 
 import bundle.transforms as transforms
 from bundle.geometry import Grid
+from bundle.inferers import VolumeInferer
 from bundle.transforms import (
     CanonicalSide,
     CanonicalSided,
     EncodeReadingsd,
     NormaliseFilm,
     NormaliseVolume,
+    ReadingsWithFilmd,
     RestoreSide,
     ToGrid,
     axis_weights,
@@ -174,6 +176,29 @@ def test_bad_readings_name_the_participant():
         EncodeReadingsd("readings")({"readings": {"XRKL": 5}, "participant": "9000001"})
     with pytest.raises(ValueError, match="must map"):
         EncodeReadingsd("readings")({"readings": [2]})
+
+
+@pytest.mark.parametrize("readings", [{"XRKL": 3, "XRJSM": 2}, None])
+def test_a_film_alone_brings_its_readings_to_the_inferer(readings):
+    """As MONAI Label calls it: the film with a batch in front, and nothing else; alone, and two of them collated."""
+    told = []
+
+    def network(image, vector, **_):
+        told.append(vector)
+        return image[..., None]
+
+    knee = EncodeReadingsd()({"image": film(0), "readings": readings})
+    carried = ReadingsWithFilmd()(knee)["image"]
+    inferer = VolumeInferer()
+    inferer(carried[None], network)
+    inferer(list_data_collate([{"image": carried}, {"image": carried}])["image"], network)
+    torch.testing.assert_close(told[0], knee["readings"][None])
+    torch.testing.assert_close(told[1], knee["readings"].expand(2, -1))
+    other = torch.ones(1, 66)
+    inferer(carried[None], network, readings=other)
+    assert told[2] is other, "what the caller says comes before what the film says"
+    inferer(film(0)[None], network)
+    assert told[3] is None
 
 
 def test_normalised_films_can_be_batched():
