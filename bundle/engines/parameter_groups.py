@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
-from bundle.networks import FilmToVolume
-
 logger = logging.getLogger(__name__)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def parameter_groups(
@@ -46,32 +45,33 @@ def parameter_groups(
     return [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True) if group]
 
 
-def train_only(network: FilmToVolume, parts: Sequence[str] | None) -> FilmToVolume:
-    """Freeze the denoiser but for some of its parts, which then cost less to train and leave the rest as it was.
+def train_only(module: Module, parts: Sequence[str] | None, *, option: str = "trained_parts") -> Module:
+    """Freeze a network but for some of its parts, which then cost less to train and leave the rest as it was.
 
     Args:
-        network: whose denoiser is trained.
+        module: what is trained, such as the denoiser.
         parts: names of its submodules, such as `unet.mixers`; None trains all.
+        option: the configuration's name for `parts`, for errors.
 
     Returns:
-        `network`.
+        `module`.
 
     Raises:
-        ValueError: if the denoiser knows no such part, or was built without it.
+        ValueError: if the module knows no such part, or was built without it.
 
     Source:
         Blattmann et al., "Align your Latents", CVPR 2023, section 3.1: temporal layers alone learn between frozen
-        spatial ones.
+        spatial ones, and then the decoder alone behind a frozen encoder.
     """
     if parts is None:
-        return network
+        return module
     for name in parts:
-        if _part(network.denoiser, name, option="trained_parts") is None:
-            raise ValueError(f"`trained_parts` names `{name}`, which this denoiser was built without.")
-    for name, parameter in network.denoiser.named_parameters():
+        if _part(module, name, option=option) is None:
+            raise ValueError(f"`{option}` names `{name}`, which this {type(module).__name__} was built without.")
+    for name, parameter in module.named_parameters():
         if not any(name.startswith(f"{part}.") for part in parts):
             parameter.requires_grad_(False)
-    return network
+    return module
 
 
 def _part(module: nn.Module, name: str, *, option: str) -> nn.Module | None:

@@ -45,9 +45,9 @@ def test_new_heads_learn_ten_times_as_fast_as_the_rest(small_network):
 def test_parts_that_alone_are_trained_leave_the_rest_as_it_was(small_network):
     """A step moves the depth head and nothing else."""
     before = {name: value.clone() for name, value in small_network.denoiser.state_dict().items()}
-    all_parts = parameter_groups(train_only(small_network, None).denoiser, learning_rate=0.1)[0]["params"]
+    all_parts = parameter_groups(train_only(small_network.denoiser, None), learning_rate=0.1)[0]["params"]
     assert len(all_parts) > 4
-    train_only(small_network, ["unet.depth_head"])
+    train_only(small_network.denoiser, ["unet.depth_head"])
     (group,) = parameter_groups(small_network.denoiser, learning_rate=0.1)
     assert len(group["params"]) == len(list(small_network.denoiser.unet.depth_head.parameters()))
     for parameter in group["params"]:
@@ -56,9 +56,9 @@ def test_parts_that_alone_are_trained_leave_the_rest_as_it_was(small_network):
     moved = {n for n, value in small_network.denoiser.state_dict().items() if not torch.equal(value, before[n])}
     assert moved == {name for name in before if name.startswith("unet.depth_head.")}
     with pytest.raises(ValueError, match=r"`trained_parts` names `unet.mixer`, which Denoiser does not have"):
-        train_only(small_network, ["unet.mixer"])
-    with pytest.raises(ValueError, match=r"`trained_parts` names `unet.mixers`, which this denoiser was built without"):
-        train_only(small_network, ["unet.mixers"])
+        train_only(small_network.denoiser, ["unet.mixer"])
+    with pytest.raises(ValueError, match=r"`trained_parts` names `unet.mixers`, which this Denoiser was built without"):
+        train_only(small_network.denoiser, ["unet.mixers"])
 
 
 def test_training_of_the_mixers_alone_reaches_the_optimiser():
@@ -68,6 +68,22 @@ def test_training_of_the_mixers_alone_reaches_the_optimiser():
     denoiser, optimizer = (parser.get_parsed_content(f"train#{name}") for name in ("denoiser", "optimizer"))
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert trained == {id(p) for p in denoiser.unet.mixers.parameters()}
+
+
+def test_a_decoder_is_trained_behind_a_frozen_encoder():
+    """A step on what the configuration builds moves decoder weights and leaves every latent as it was."""
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "train.json"))
+    parser["autoencoder_trained_parts"] = ["decoder", "post_quant_conv"]
+    names = ("network", "optimizer", "trainer#loss_function")
+    network, optimizer, loss = (parser.get_parsed_content(f"autoencoder#{name}") for name in names)
+    image = torch.rand(2, 1, 32, 32) * 2 - 1
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    loss(network(image, torch.zeros(2, 4, 8, 8)), image).backward()
+    optimizer.step()
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith(("autoencoder.decoder.", "autoencoder.post_quant_conv.")) for name in moved)
 
 
 def test_the_papers_rate_rises_for_100_steps_and_stays():
