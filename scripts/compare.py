@@ -4,8 +4,8 @@ Each RUN_DIR is a folder that an evaluation wrote (metrics.csv, summary.json). W
 of one NAME are repetitions of one training, and a knee's score is then their mean. Knees that not all runs have are
 left out and counted on the page. Writes comparison.csv (statistics, all knees and by Kellgren-Lawrence grade),
 paired.csv (differences, knee by knee), comparison.json (both, with conventions) and comparison.html; and, as far as the
-runs have kept what it takes, pictures: methods.png (knees of grades 0, 2, 4 with Sobel differences), features.png
-(findings told and not told), slice_counts.png and scores.png.
+runs have kept what it takes, pictures, which the page holds, too: methods.png (knees of grades 0, 2, 4 with Sobel
+differences), features.png (findings told and not told), slice_counts.png and scores.png.
 """
 
 import argparse
@@ -58,8 +58,9 @@ def main() -> int:
     try:
         runs = read_runs(arguments.runs)
         comparison = compare(runs, baselines=arguments.baseline)
-        paths = write_comparison(comparison, arguments.out, title=arguments.title, note=arguments.note)
-        paths += write_pictures(runs, comparison, arguments.out, note=arguments.note)
+        pictures = write_pictures(runs, comparison, arguments.out, note=arguments.note)
+        words = {"title": arguments.title, "note": arguments.note}
+        paths = [*write_comparison(comparison, arguments.out, **words, pictures=pictures), *pictures]
         if arguments.tracking:
             track_comparison(comparison, arguments.out, title=arguments.title, files=paths)
     except (ValueError, OSError, RuntimeError, ImportError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.reports.comparison import Comparison, differences, statistics
+from bundle.reports.montage import data_uri
 from bundle.reports.page import (
     PHANTOM,
     RESEARCH,
@@ -39,6 +40,7 @@ def write_comparison(
     title: str = "Comparison of models",
     note: str = "",
     work: Sequence[Mapping[str, Any]] = (),
+    pictures: Sequence[Path] = (),
 ) -> list[Path]:
     """Write the four files.
 
@@ -48,6 +50,7 @@ def write_comparison(
         title: of the page.
         note: a paragraph at the head of the page, such as what a reader must not conclude from it.
         work: tables of how the rows were made, such as seconds of training (see `bundle.reports.sections`).
+        pictures: PNG files that the page holds, such as those of `bundle.reports.paper_pictures.write_pictures`.
 
     Returns:
         paths, in the order of `FILES`.
@@ -74,7 +77,7 @@ def write_comparison(
         _csv(records),
         _csv(pairs),
         json.dumps(content, indent=2, allow_nan=False) + "\n",
-        render(comparison, records, pairs, title=title, note=note, work=tables),
+        render(comparison, records, pairs, title=title, note=note, work=tables, pictures=pictures),
     )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +95,7 @@ def render(
     title: str,
     note: str,
     work: Sequence[Mapping[str, Any]] = (),
+    pictures: Sequence[Path] = (),
 ) -> str:
     """The page."""
     phantom = f"<p>{PHANTOM}</p>" if comparison.phantom else ""
@@ -108,13 +112,14 @@ def render(
 {_paired(comparison, pairs)}
 <h2>Scores by Kellgren-Lawrence grade</h2>
 {_grades(comparison, records)}
+{_pictures(pictures)}
 {_sections(comparison)}
 {_work(work)}
 <h2>Conventions</h2>
 {definitions(_words(comparison))}
 <h2>Runs</h2>
 {definitions(comparison.provenance)}"""
-    return document(title, body, style="main { max-width: 1400px; }")
+    return document(title, body, style="main { max-width: 1400px; } main img { max-width: 100%; }")
 
 
 def _scores(comparison: Comparison, records: Sequence[Mapping[str, Any]]) -> str:
@@ -183,6 +188,15 @@ def _grades(comparison: Comparison, records: Sequence[Mapping[str, Any]]) -> str
         shown = table(["", *(f"KL {grade}, n = {sizes[grade]}" for grade in grades)], rows)
         folds.append(f"<details><summary>{escape(label(metric))}</summary>{shown}</details>")
     return "".join(folds)
+
+
+def _pictures(paths: Sequence[Path]) -> str:
+    """Every picture, open: each says in itself what it shows."""
+    shown = ""
+    for path in paths:
+        words = escape(path.stem.replace("_", " "))
+        shown += f'<p><img src="{data_uri(path.read_bytes())}" alt="{words}"></p>'
+    return f"<h2>Pictures</h2>{shown}" if shown else ""
 
 
 def _sections(comparison: Comparison) -> str:

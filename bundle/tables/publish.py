@@ -39,14 +39,15 @@ def publish(plan: Plan, outcome: Outcome, folder: str | Path) -> list[Path]:
     comparison = _compared(plan, outcome, plan.knees[0])
     if comparison is None:
         raise ValueError("no row of the plan is done; nothing is written.")
-    paths = write_comparison(comparison, folder, title=plan.title, note=plan.note, work=_work(plan, outcome))
-    if len(plan.knees) > 1:
-        paths += _curve(plan, outcome, folder)
     names = {row.key: row.name for row in plan.rows}
     columns = [names[key] for key in plan.pictured] or None
-    return paths + write_pictures(
-        _runs(plan, outcome, plan.knees[0]), comparison, folder, columns=columns, note=plan.note
-    )
+    runs = _runs(plan, outcome, plan.knees[0])
+    pictures = write_pictures(runs, comparison, folder, columns=columns, note=plan.note)
+    curve = _curve(plan, outcome, folder) if len(plan.knees) > 1 else []
+    shown = [*(path for path in curve if path.suffix == ".png"), *pictures]
+    work = _work(plan, outcome)
+    paths = write_comparison(comparison, folder, title=plan.title, note=plan.note, work=work, pictures=shown)
+    return [*paths, *curve, *pictures]
 
 
 def _runs(plan: Plan, outcome: Outcome, knees: int | None) -> list[tuple[str, Run]]:

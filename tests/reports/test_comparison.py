@@ -1,5 +1,6 @@
 """Runs side by side: the same knees, the numbers of the runs, repetitions, and what is refused."""
 
+import base64
 import csv
 import json
 import math
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_run import GRADES, write_run
+from PIL import Image
 
 from bundle.reports.comparison import compare, differences, statistics
 from bundle.reports.comparison_page import FILES, write_comparison
@@ -157,6 +159,16 @@ def test_files_hold_the_same_numbers_and_the_page_is_closed(tmp_path, runs):
     assert "Re&lt;t&gt;rieval" in page
     assert "KL 2, n = 2" in page
     assert not re.findall(r"(?:src|href|url\()", page)
+
+
+def test_the_page_holds_its_pictures(tmp_path, runs):
+    """Byte by byte, and nothing that a page elsewhere would not have."""
+    picture = tmp_path / "slice_counts.png"
+    Image.new("L", (3, 2), 128).save(picture)
+    page = write_comparison(compare(runs), tmp_path / "out", pictures=[picture])[3].read_text()
+    ((kind, content, words),) = re.findall(r'src="data:image/(\w+);base64,([^"]+)" alt="([^"]+)"', page)
+    assert (kind, base64.b64decode(content), words) == ("png", picture.read_bytes(), "slice counts")
+    assert len(re.findall(r"(?:src|href|url\()", page)) == 1
 
 
 @pytest.fixture
