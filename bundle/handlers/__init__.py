@@ -5,7 +5,7 @@ from bundle.handlers.each_method import for_each_method, present_methods
 from bundle.handlers.explainable import ExplainableShareHandler, FloorShareHandler
 from bundle.handlers.feature_switch import FeatureSwitch
 from bundle.handlers.findings import FindingsReport
-from bundle.handlers.galleries import InterpolationGallery, ReadingsGallery
+from bundle.handlers.galleries import InterpolationGallery, ReadingsGallery, SensitivityGallery
 from bundle.handlers.image_quality import (
     AdjacentSliceCorrelationHandler,
     ImageQualityHandler,
@@ -42,6 +42,7 @@ __all__ = [
     "SectionHandler",
     "SelfCheckHandler",
     "SelfCheckReport",
+    "SensitivityGallery",
     "SliceCountCurve",
     "StructureHandler",
     "StructureSections",

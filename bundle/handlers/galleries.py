@@ -20,6 +20,7 @@ from bundle.handlers.scores import Knee
 from bundle.handlers.sections import array_at, plain_array
 from bundle.handlers.structure import voxel_edges
 from bundle.keys import COVARIATES, FILM, READINGS
+from bundle.metrics.sensitivity import occlusion_map
 from bundle.metrics.slice_correlation import adjacent_slice_correlation
 from bundle.reports.galleries import Gallery
 from bundle.reports.montage import Panel, axial_reformat, panel, sagittal_reformat
@@ -189,6 +190,59 @@ class ReadingsGallery(GalleryHandler):
                 "of the knee; a picture that stays grey is a reading of which it knows little."
             ),
             columns=("Off", "On", "Change"),
+            rows=rows,
+        )
+
+
+class SensitivityGallery(GalleryHandler):
+    """Where the first knee's film decides the volume: the posterior mean again and again, a patch of the film covered.
+
+    Args:
+        network, seed, real: see `GalleryHandler`; the network must have a mean head.
+        patch: pixels along a patch's edge; patches overlap by half.
+        slices: how many slices, evenly over the window, are compared.
+    """
+
+    name = "sensitivity"
+
+    def __init__(self, network: nn.Module, *, patch: int = 16, slices: int = 5, **options: Any) -> None:
+        super().__init__(network, **options)
+        self.patch, self.slices = patch, slices
+
+    def better(self, knee: Knee, held: Knee) -> bool:
+        """The first stays."""
+        return False
+
+    def draw(self, item: Mapping[str, Any], knee: Knee) -> Gallery:
+        """The film, and for femur, joint and tibia how much each of its pixels changes them."""
+        film, readings = item[FILM].as_subclass(Tensor), _plain(item.get(READINGS))
+        spacing = voxel_edges(item[self.real])[:2]
+
+        def volume(image: Tensor) -> np.ndarray:
+            covered = {**item, FILM: image[0].to(film)}
+            return self.synthesise(covered, readings, depths=torch.linspace(0, 1, self.slices), mean=True)
+
+        own = volume(film[None])
+
+        def changes(image: Tensor) -> Tensor:
+            thirds = np.array_split(np.abs(volume(image) - own), 3, axis=0)
+            return torch.tensor([float(third.mean()) for third in thirds])
+
+        maps = occlusion_map(changes, film.cpu(), patch=self.patch).numpy()
+        shown = panel((plain_array(film)[0] + 1) / 2, spacing)
+        thirds = ("Upper third, the femur", "Middle third", "Lower third, the tibia")
+        rows = [
+            (f"{name}: at most {found.max():.4f} of the range", (shown, panel(found / (found.max() or 1), spacing)))
+            for name, found in zip(thirds, maps, strict=True)
+        ]
+        return Gallery(
+            title="What of the film decides",
+            note=(
+                f"{_words(knee)}: patches of {self.patch * spacing[0]:.0f} mm of the film are set to its mean grey, "
+                "one after another. White is where that changes a third of the posterior mean's rows the most, mean "
+                f"absolute difference over {self.slices} slices; black is where it changes nothing."
+            ),
+            columns=("Film", "Change of the volume"),
             rows=rows,
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def occlusion_map(
-    function: Callable[[Tensor], float],
+    function: Callable[[Tensor], float | Tensor],
     film: Tensor,
     *,
     patch: int,
@@ -20,16 +20,16 @@ def occlusion_map(
     """Cover patch after patch of a film and note by how much a number changes.
 
     Args:
-        function: a film (1, 1, H, W) to a number of its volume, such as the mean of a region; the network inside must
-            draw the same noise each time.
+        function: a film (1, 1, H, W) to a number of its volume, such as the mean of a region, or to several, (K,); the
+            network inside must draw the same noise each time.
         film: (1, H, W).
         patch: pixels along a patch's edge.
         stride: pixels between patches; None is half a patch, at least 1.
         fill: grey value of a covered patch; None is the film's mean, which is not an edge on average.
 
     Returns:
-        covered minus uncovered, mean over the patches that hide a pixel: (1, H, W) float32, with the film's affine
-        where it has one.
+        covered minus uncovered, mean over the patches that hide a pixel: (1, H, W) float32, or (K, H, W), with the
+        film's affine where it has one.
 
     Raises:
         ValueError: if the film has another shape, a patch does not fit, or the stride would leave gaps.
@@ -48,16 +48,20 @@ def occlusion_map(
         )
     plain = (film.as_tensor() if isinstance(film, MetaTensor) else film).detach().float()
     grey = float(plain.mean()) if fill is None else float(fill)
-    total, hidden = torch.zeros(rows, columns), torch.zeros(rows, columns)
-    before = float(function(plain[None]))
+
+    def measured(film: Tensor) -> Tensor:
+        return torch.as_tensor(function(film), dtype=torch.float32).cpu().reshape(-1, 1, 1)
+
+    before = measured(plain[None])
+    total, hidden = torch.zeros(len(before), rows, columns), torch.zeros(rows, columns)
     for top in _starts(rows, patch, stride):
         for left in _starts(columns, patch, stride):
             place = slice(top, top + patch), slice(left, left + patch)
             changed = plain.clone()
             changed[0][place] = grey
-            total[place] += float(function(changed[None])) - before
+            total[(..., *place)] += measured(changed[None]) - before
             hidden[place] += 1
-    change = (total / hidden)[None]
+    change = total / hidden
     return MetaTensor(change, affine=film.affine.clone()) if isinstance(film, MetaTensor) else change
 
 

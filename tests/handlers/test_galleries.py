@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from PIL import Image
 
-from bundle.handlers import InterpolationGallery, ReadingsGallery
+from bundle.handlers import InterpolationGallery, ReadingsGallery, SensitivityGallery
 from bundle.readings import grade_table
 from bundle.reports.galleries import Gallery
 
@@ -102,6 +102,34 @@ def test_a_networks_posterior_mean_is_shown_where_it_has_one():
     network.mean_head = SimpleNamespace()
     galleries(ReadingsGallery(network, switched={"Cyst": {"XRCYTM": 2}}), ITEMS)
     assert all(options == {"mean": True} for _, _, options in network.seen)
+
+
+class Watching(torch.nn.Module):
+    """A volume whose joint is as bright as one pixel of the film, and which is dark elsewhere."""
+
+    def forward(self, film, readings=None, *, depths, seed=0, mean=False):
+        assert mean
+        volume = torch.full((1, 1, ROWS, COLUMNS, len(depths)), -1.0)
+        volume[..., 10:15, :, :] = film[0, 0, 12, 30]
+        return volume
+
+
+def test_the_part_of_the_film_that_decides_is_found():
+    """White where a patch hides the pixel and black elsewhere, in the joint's row; nothing decides the two others."""
+    item = knee("A", 3)
+    item["image"][0, 12, 30] = 1
+    gallery = galleries(SensitivityGallery(Watching(), patch=4), [item, *ITEMS])["sensitivity"]
+    assert "Knee A R (KL 3): patches of 8 mm" in gallery.note
+    maps = [pixels(change) for _, (_, change) in gallery.rows]
+    assert not maps[0].any()
+    assert not maps[2].any()
+    assert maps[1][12, 30] == 255
+    rows, columns = maps[1].nonzero()
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 15, 28, 33)
+    # five of the third's eight rows, by half of what the pixel is brighter than the film's mean
+    assert float(re.search(r"at most ([\d.]+)", gallery.rows[1][0])[1]) == pytest.approx(
+        5 / 8 * (1 - 1 / 1250) / 2, abs=1e-4
+    )
 
 
 def test_a_row_of_another_length_is_refused():

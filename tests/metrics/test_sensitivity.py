@@ -39,6 +39,15 @@ def test_every_pixel_is_hidden_and_the_film_is_left_alone(size, patch, stride):
     assert torch.equal(film, before)
 
 
+def test_several_numbers_give_a_map_each():
+    film = MetaTensor(torch.rand(1, 6, 8), affine=AFFINE)
+    both = occlusion_map(lambda image: torch.stack([image.sum(), image[0, 0, 2, 3]]), film, patch=2)
+    assert both.shape == (2, 6, 8)
+    assert torch.equal(both.affine, AFFINE)
+    for found, alone in zip(both, (lambda image: image.sum(), lambda image: image[0, 0, 2, 3]), strict=True):
+        torch.testing.assert_close(found[None].as_tensor(), occlusion_map(alone, film, patch=2).as_tensor())
+
+
 def test_impossible_patches_are_refused():
     for wrong in ({"patch": 9}, {"patch": 0}, {"patch": 2, "stride": 3}):
         with pytest.raises(ValueError, match="`patch`"):
