@@ -57,7 +57,7 @@ data/weights-%/dataset.json: | env
 
 # On a processor that has no bfloat16 float32 is faster: make weights PRECISION=float32.
 PRECISION := bfloat16
-weights: data/weights/dataset.json  ## Train the shipped weights from nothing (7 hours on 2 cores; stop and go on at will)
+weights: data/weights/dataset.json  ## Train the shipped weights from nothing (9 hours on 2 cores; stop and go on at will)
 	$(bundle) training --config_file "['configs/train.json','configs/slices.json']" --dataset_dir data/weights \
 		--run_name weights --precision $(PRECISION) --readings_dropout 0.25 --slices_per_volume 4 \
 		--autoencoder_epochs 5 --mean_epochs 45 --epochs 14 --val_interval 14
@@ -65,6 +65,9 @@ weights: data/weights/dataset.json  ## Train the shipped weights from nothing (7
 	$(MAKE) weights-3 $(alone) START=runs/weights-2/model.pt PEOPLE=900
 	$(MAKE) weights-4 $(alone) START=runs/weights-3/model.pt PEOPLE=840
 	$(MAKE) weights-attention START=runs/weights-4/model.pt
+	$(MAKE) weights-decoder START=runs/weights-attention-2/model.pt PEOPLE=1300 ALL_READ=0.7
+	$(MAKE) weights-5 START=runs/weights-decoder/model.pt MEAN_EPOCHS=18 EPOCHS=4 \
+		READINGS="--new_parts \"['unet.readings_head']\" --new_parts_factor 5"
 alone := CONFIGS="'configs/train.json','configs/slices.json'" SLICES=4 SHIP=
 
 # What lets slices see each other is trained last, between layers that stay as they are (decision 014).
@@ -73,22 +76,28 @@ weights-attention: data/weights-4/dataset.json
 	$(attention) --pretrained $(START) --run_name weights-attention --epochs 11 --learning_rate 0.001 --val_interval 11
 	$(attention) --pretrained runs/weights-attention/model.pt --run_name weights-attention-2 \
 		--epochs 10 --learning_rate 0.0007 --val_interval 10
-	cp runs/weights-attention-2/model.pt models/model.pt.part
-	mv models/model.pt.part models/model.pt
-	@echo "Weights: $(CURDIR)/models/model.pt"
 attention = $(bundle) training --config_file configs/train.json --dataset_dir data/weights-4 --stages "['diffusion']" \
 	--trained_parts "['unet.mixers']" --precision $(PRECISION) --readings_dropout 0.25
+
+# The decoder goes on learning; latents, and so all that was learnt of them, stay what they are.
+weights-decoder: data/weights-5/dataset.json
+	$(bundle) training --config_file configs/train.json --dataset_dir data/weights-5 --run_name weights-decoder \
+		--pretrained $(START) --stages "['autoencoder']" --autoencoder_trained_parts "['decoder','post_quant_conv']" \
+		--autoencoder_epochs 2 --autoencoder_learning_rate 0.0006 --precision $(PRECISION)
 
 # Optimisers and warm-up start afresh; the weights keep a line about each round.
 CONFIGS := 'configs/train.json'
 SLICES := 8
+MEAN_EPOCHS := 14
+EPOCHS := 20
+READINGS :=
 SHIP := yes
 weights-%: START = models/model.pt
 weights-%: data/weights-%/dataset.json  ## A further round: mean head and denoiser go on from the shipped weights, new people
 	$(bundle) training --config_file "[$(CONFIGS)]" --dataset_dir data/weights-$* --run_name weights-$* \
 		--pretrained $(START) --stages "['mean','diffusion']" --precision $(PRECISION) --readings_dropout 0.25 \
-		--mean_epochs 14 --mean_learning_rate 0.0006 --epochs 20 --learning_rate 0.0003 --slices_per_volume $(SLICES) \
-		--val_interval 20
+		--mean_epochs $(MEAN_EPOCHS) --mean_learning_rate 0.0006 --epochs $(EPOCHS) --learning_rate 0.0003 \
+		--slices_per_volume $(SLICES) --val_interval $(EPOCHS) $(READINGS)
 	$(if $(SHIP),cp runs/weights-$*/model.pt models/model.pt.part)
 	$(if $(SHIP),mv models/model.pt.part models/model.pt)
 	@echo "Weights: $(CURDIR)/$(if $(SHIP),models/model.pt,runs/weights-$*/model.pt)"
