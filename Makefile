@@ -66,7 +66,7 @@ weights: data/weights/dataset.json  ## Train the shipped weights from nothing (9
 	$(MAKE) weights-4 $(alone) START=runs/weights-3/model.pt PEOPLE=840
 	$(MAKE) weights-attention START=runs/weights-4/model.pt
 	$(MAKE) weights-decoder START=runs/weights-attention-2/model.pt PEOPLE=1300 ALL_READ=0.7
-	$(MAKE) weights-5 START=runs/weights-decoder/model.pt MEAN_EPOCHS=18 EPOCHS=4 \
+	$(MAKE) weights-5 START=runs/weights-decoder/model.pt MEAN_EPOCHS=18 EPOCHS=2 \
 		READINGS="--new_parts \"['unet.readings_head']\" --new_parts_factor 5"
 alone := CONFIGS="'configs/train.json','configs/slices.json'" SLICES=4 SHIP=
 
