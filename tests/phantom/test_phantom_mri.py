@@ -188,12 +188,17 @@ def test_another_process_gives_the_same_bits():
 
 
 def peaks_of_a_process(*statements):
-    """Largest memory, kB, of a fresh process once it has imported the phantom, and after each statement."""
+    """Largest memory of its own, kB, of a fresh process once it has imported the phantom, and after each statement.
+
+    Pages of the libraries' files are left out: all processes share them, and one machine has 0.35 GB of them in memory
+    where another has 0.58.
+    """
     # Not `ru_maxrss`, which a child inherits from the process that started it.
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process is read from Linux's /proc")
     imports = "from bundle.phantom import anatomy, film, mri"
-    report = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    report = "held = dict(line.split(':') for line in open('/proc/self/status'))\n"
+    report += "print(int(held['VmHWM'].split()[0]) - int(held['RssFile'].split()[0]))"
     code = "\n".join(part for statement in (imports, *statements) for part in (statement, report))
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     return [int(line) for line in output.split()]
@@ -201,8 +206,9 @@ def peaks_of_a_process(*statements):
 
 @pytest.mark.slow
 def test_film_and_mri_fit_a_process_of_1_2_gigabytes():
+    """0.85 GB of its own, and 0.35 GB of libraries."""
     person = "person = anatomy.sample_person(5, 7)"
-    assert peaks_of_a_process(person, "film.render_film(person)", "mri.render_mri(person, 'L')")[-1] < 1.2e6
+    assert peaks_of_a_process(person, "film.render_film(person)", "mri.render_mri(person, 'L')")[-1] < 0.85e6
 
 
 @pytest.mark.slow
