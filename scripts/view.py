@@ -179,8 +179,8 @@ def explorer_of(arguments: argparse.Namespace) -> str:
         about=(
             "<p>Turn a radiographic reading. The top row is the truth: the phantom's film, and its MRI. Below is what "
             "the weights make of that film and those readings: the posterior mean in one step, and one sample with the "
-            "same noise in every state. A cyst is almost invisible on the film, so the weights know of it from the "
-            "reading alone.</p>"
+            "same noise in every state. A cyst is almost invisible on the film, so weights can know of it from the "
+            "reading alone; the shipped ones hardly do.</p>"
             '<p class="notice"><strong>Phantom, and synthetic volumes.</strong> Not for diagnosis.</p>'
         ),
         caption=f"Phantom of seed {arguments.seed}; weights trained on: {explored.network.provenance()}. "
