@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +154,8 @@ GRADE_TABLES = {
     "paper": _table("paper", cyst_tibia_medial=1, attrition=1),
 }
 VARIABLES = tuple(GRADE_TABLES["oai"].highest)
+NAMED_BY = {"cyst": ("XRCYF", "XRCYT"), "chondrocalcinosis": ("XRCH",), "attrition": ("XRATT",)}
+"""Finding to the readings, without their last letter, M or L, that name it."""
 
 
 def grade_table(name: str) -> GradeTable:
@@ -166,6 +168,24 @@ def grade_table(name: str) -> GradeTable:
 KL = "XRKL"
 KL_GRADES = {table.highest[KL] + 1 for table in GRADE_TABLES.values()}.pop()
 """Kellgren-Lawrence 0 to 4; every table has them, and has them first."""
+
+
+NO_GRADE = "not read"
+
+
+def kl_words(grade: int | None) -> str:
+    """A Kellgren-Lawrence grade as pages name it, such as `KL 2`."""
+    return f"KL {NO_GRADE if grade is None else grade}"
+
+
+def kl_groups(grades: Sequence[int | None]) -> dict[str, np.ndarray]:
+    """Grade to whether each knee has it, in order; grades that no knee has are absent, `NO_GRADE` comes last."""
+    present: list[int | None] = [*sorted({grade for grade in grades if grade is not None})]
+    if None in grades:
+        present.append(None)
+    return {
+        NO_GRADE if grade is None else str(grade): np.array([found == grade for found in grades]) for grade in present
+    }
 
 
 def kl_grade(readings: Mapping[str, Any] | np.ndarray | None) -> int | None:

@@ -5,24 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from bundle.handlers.scores import ScoreTable, summarise
+from bundle.readings import kl_groups
 from bundle.reports.statistics import interval, paired
-
-NO_GRADE = "not read"
-"""Name of the group of knees without a Kellgren-Lawrence grade."""
-
-
-def grade_groups(table: ScoreTable) -> dict[str, np.ndarray]:
-    """Grade to whether each knee has it, in order; grades without a knee are absent, `NO_GRADE` comes last."""
-    grades = [knee.kl_grade for knee in table.knees]
-    groups: dict[str, int | None] = {
-        str(grade): grade for grade in sorted({grade for grade in grades if grade is not None})
-    }
-    if None in grades:
-        groups[NO_GRADE] = None
-    return {name: np.array([found == grade for found in grades]) for name, grade in groups.items()}
 
 
 def intervals(table: ScoreTable) -> dict[str, dict[str, dict[str, Any]]]:
@@ -36,7 +21,7 @@ def intervals(table: ScoreTable) -> dict[str, dict[str, dict[str, Any]]]:
 
 def by_grade(table: ScoreTable) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
     """Metric to grade to method to `summarise` over the knees of that grade; `n` is their number."""
-    groups = grade_groups(table)
+    groups = kl_groups([knee.kl_grade for knee in table.knees])
     return {
         metric: {
             grade: {

@@ -15,12 +15,12 @@ from monai.networks import eval_mode
 from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
-from bundle.handlers.findings import NAMED_BY, named
+from bundle.handlers.findings import named
 from bundle.handlers.knee_images import entry, kept_slice, knee_items, unit_volume
 from bundle.handlers.scores import Knee
 from bundle.keys import COVARIATES, FILM, PARTICIPANT, PRED, READINGS, SIDE, VISIT
 from bundle.metrics.volume_metric import check_data_range, lowest_intensity
-from bundle.readings import check_policy, grade_table
+from bundle.readings import NAMED_BY, check_policy, grade_table
 from bundle.reports.kept import FEATURES_FILE, OFF, ON, KeptSlice, write_kept
 
 ADDED = "the reading is added: no test knee has it"
@@ -40,7 +40,7 @@ class FeatureSwitch:
         network: the model.
         inferer: the evaluator's own.
         output_dir: the evaluation's folder.
-        findings: of `bundle.handlers.findings.NAMED_BY`; none writes no file. Each costs two syntheses at the end.
+        findings: of `bundle.readings.NAMED_BY`; none writes no file. Each costs two syntheses at the end.
         table: grade table of the readings.
         policy: of missing readings.
         data_range: width of the volumes' intensity range.

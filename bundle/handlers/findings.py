@@ -12,10 +12,8 @@ from ignite.engine import Engine, Events
 from bundle.geometry import Grid
 from bundle.keys import READINGS
 from bundle.metrics.findings import COMPARTMENTS, THRESHOLDS, finding_scores, found
-from bundle.readings import grade_table
+from bundle.readings import NAMED_BY, grade_table
 
-NAMED_BY = {"cyst": ("XRCYF", "XRCYT"), "chondrocalcinosis": ("XRCH",), "attrition": ("XRATT",)}
-"""The readings, without their last letter, M or L, that name a finding."""
 COLUMNS: tuple[str, ...] = ("finding", "method", "named", "called if named", "not named", "called if not named")
 COLUMNS += ("reading missing", "no score")
 

@@ -22,6 +22,7 @@ from bundle.handlers.structure import voxel_edges
 from bundle.keys import COVARIATES, FILM, READINGS
 from bundle.metrics.sensitivity import occlusion_map
 from bundle.metrics.slice_correlation import adjacent_slice_correlation
+from bundle.readings import kl_words
 from bundle.reports.galleries import Gallery
 from bundle.reports.montage import Panel, axial_reformat, panel, sagittal_reformat
 
@@ -263,8 +264,7 @@ def _change(off: np.ndarray, on: np.ndarray, spacing_mm: tuple[float, float, flo
 
 
 def _words(knee: Knee) -> str:
-    grade = "KL not read" if knee.kl_grade is None else f"KL {knee.kl_grade}"
-    return f"Knee {knee.participant} {knee.side} ({grade})"
+    return f"Knee {knee.participant} {knee.side} ({kl_words(knee.kl_grade)})"
 
 
 def _plain(value: Any) -> Tensor | None:

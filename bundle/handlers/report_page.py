@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from bundle.handlers.analysis import NO_GRADE
 from bundle.handlers.figures import box_plots
 from bundle.handlers.scores import REAL, Knee, ScoreTable
+from bundle.readings import NO_GRADE, kl_words
 from bundle.reports.galleries import Gallery
 from bundle.reports.montage import (
     AXIAL_AT,
@@ -262,9 +262,10 @@ def _knee(report: Report, index: int, pictures: KneePictures) -> str:
 
 
 def _describe(knee: Knee, *, mirrored: bool) -> str:
-    grade = "KL not read" if knee.kl_grade is None else f"KL {knee.kl_grade}"
     side = {"R": "right knee", "L": "left knee"}.get(knee.side, knee.side)
-    return escape(", ".join((grade, side + (" (shown mirrored)" if mirrored else ""), f"visit {knee.visit}")))
+    return escape(
+        ", ".join((kl_words(knee.kl_grade), side + (" (shown mirrored)" if mirrored else ""), f"visit {knee.visit}"))
+    )
 
 
 def _knee_scores(report: Report, index: int) -> str:

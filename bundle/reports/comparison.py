@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from bundle.readings import kl_groups
 from bundle.reports.runs import MODEL, KneeKey, Run
 from bundle.reports.statistics import interval, paired
 
 REAL = "real"
 SAME = 1e-6
 """Scores that differ by less, over all knees and metrics, are those of one method seen in two runs."""
-NO_GRADE = "not read"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def statistics(comparison: Comparison) -> list[dict[str, Any]]:
     `mean`, `low` and `high` are of knees' means over repetitions; `sd` is over knees, `sd_repetitions` over the
     repetitions' means, None for one repetition.
     """
-    groups = {"all": np.ones(len(comparison.knees), dtype=bool)} | grade_groups(comparison.grades)
+    groups = {"all": np.ones(len(comparison.knees), dtype=bool)} | kl_groups(comparison.grades)
     people = np.array(comparison.participants)
     records = []
     for row in comparison.rows:
@@ -162,16 +162,6 @@ def differences(comparison: Comparison) -> list[dict[str, Any]]:
                         | {key: getattr(found.difference, key) for key in ("low", "high", "n", "participants")}
                     )
     return records
-
-
-def grade_groups(grades: Sequence[int | None]) -> dict[str, np.ndarray]:
-    """Grade to whether each knee has it; grades that no knee has are absent, missing grades come last."""
-    present: list[int | None] = [*sorted({grade for grade in grades if grade is not None})]
-    if None in grades:
-        present.append(None)
-    return {
-        NO_GRADE if grade is None else str(grade): np.array([found == grade for found in grades]) for grade in present
-    }
 
 
 def _where(name: str, run: Run) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bundle.readings import kl_words
 from bundle.reports.kept import GRADES, OFF, ON, KeptSlice, grade_label
 from bundle.reports.montage import SOBEL_CEILING, grey, sobel_difference
 from bundle.reports.picture_grid import ImageRow, picture_grid
@@ -70,8 +71,9 @@ def features_picture(features: Mapping[str, Mapping[str, KeptSlice]], *, foot: S
     for finding, one in kept.items():
         off, on = one.made[OFF], one.made[ON]
         change = 255 - grey(np.abs(on / 255 - off / 255) / SOBEL_CEILING)
-        grade = "KL not read" if one.kl_grade is None else f"KL {one.kl_grade}"
-        detail = f"{' '.join(one.knee)}, {grade}, d = {one.depth:.2f}" + (f"; {one.remark}" if one.remark else "")
+        detail = f"{' '.join(one.knee)}, {kl_words(one.kl_grade)}, d = {one.depth:.2f}" + (
+            f"; {one.remark}" if one.remark else ""
+        )
         rows.append(ImageRow([one.film, off, on, change, one.real], label=finding.capitalize(), detail=detail))
         maps = [_difference(off, one.real), _difference(on, one.real)]
         rows.append(ImageRow([None, *maps, None, None], detail="Sobel difference", opens=False))

@@ -12,7 +12,7 @@ import pytest
 from made_up_run import write_run
 
 from bundle.data.datalist import pairs
-from bundle.handlers.findings import NAMED_BY
+from bundle.readings import NAMED_BY
 from bundle.reports import paper_pictures
 from bundle.reports.kept import KeptSlice, write_kept
 from bundle.tables import read_plan, run_plan
