@@ -55,6 +55,17 @@ data/weights-%/dataset.json: | env
 	$(python) scripts/prepare_data.py --oai data/weights_oai-$* --out data/weights-$* --size 128 \
 		--split-file data/weights-$*.csv
 
+data/twins/switched/dataset.json: | env
+	$(python) scripts/make_phantom.py --out data/twins/own_oai --participants 220 --seed 6 --all-read 0.4 --size demo
+	$(python) scripts/make_phantom.py --out data/twins/switched_oai --participants 220 --seed 6 --all-read 1 --size demo \
+		--switch cyst
+	ls data/twins/own_oai/00m/*/ | grep '^9' | sort -u | awk 'BEGIN { print "participant,split" } \
+		{ print $$1 "," (NR > 20 ? "training" : "validation") }' > data/twins/split.csv
+	$(python) scripts/prepare_data.py --oai data/twins/own_oai --out data/twins/own --size 128 \
+		--split-file data/twins/split.csv
+	$(python) scripts/prepare_data.py --oai data/twins/switched_oai --out data/twins/switched --size 128 \
+		--split-file data/twins/split.csv
+
 # On a processor that has no bfloat16 float32 is faster: make weights PRECISION=float32.
 PRECISION := bfloat16
 weights: data/weights/dataset.json  ## Train the shipped weights from nothing (9 hours on 2 cores; stop and go on at will)
@@ -67,7 +78,8 @@ weights: data/weights/dataset.json  ## Train the shipped weights from nothing (9
 	$(MAKE) weights-attention START=runs/weights-4/model.pt
 	$(MAKE) weights-decoder START=runs/weights-attention-2/model.pt PEOPLE=1300 ALL_READ=0.7
 	$(MAKE) weights-5 START=runs/weights-decoder/model.pt MEAN_EPOCHS=18 EPOCHS=2 \
-		READINGS="--new_parts \"['unet.readings_head']\" --new_parts_factor 5"
+		READINGS="--new_parts \"['unet.readings_head']\" --new_parts_factor 5" SHIP=
+	$(MAKE) weights-twins START=runs/weights-5/model.pt
 alone := CONFIGS="'configs/train.json','configs/slices.json'" SLICES=4 SHIP=
 
 # What lets slices see each other is trained last, between layers that stay as they are (decision 014).
@@ -84,6 +96,19 @@ weights-decoder: data/weights-5/dataset.json
 	$(bundle) training --config_file configs/train.json --dataset_dir data/weights-5 --run_name weights-decoder \
 		--pretrained $(START) --stages "['autoencoder']" --autoencoder_trained_parts "['decoder','post_quant_conv']" \
 		--autoencoder_epochs 2 --autoencoder_learning_rate 0.0006 --precision $(PRECISION)
+
+# What is told of readings is learnt anew, from twins: the same people with a cyst wherever they had none (decision 016).
+weights-twins: START = runs/weights-5/model.pt
+weights-twins: data/twins/switched/dataset.json
+	$(twins) --stages "['mean']" --mean_epochs 16 --mean_learning_rate 0.001 --twin_weight 1000
+	$(twins) --stages "['diffusion']" --epochs 8 --learning_rate 0.0003 --val_interval 8 --twin_weight 30 \
+		--new_parts "['unet.readings_head']" --new_parts_factor 5
+	$(if $(SHIP),cp runs/weights-twins/model.pt models/model.pt.part)
+	$(if $(SHIP),mv models/model.pt.part models/model.pt)
+twins = $(bundle) training --config_file configs/train.json --dataset_dir data/twins/own --twins_dir data/twins/switched \
+	--run_name weights-twins --pretrained $(START) --precision $(PRECISION) --readings_dropout 0.25 \
+	--fresh_parts "['mean_head.told','mean_head.*.modulation','denoiser.unet.readings_head']" \
+	--mean_trained_parts "['told','*.modulation']"
 
 # Optimisers and warm-up start afresh; the weights keep a line about each round.
 CONFIGS := 'configs/train.json'

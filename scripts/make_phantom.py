@@ -13,6 +13,7 @@ from bundle.phantom.mri import SIZES
 from bundle.phantom.posterior import GIVEN
 from bundle.phantom.sheet import write_sheet
 from bundle.phantom.worlds import WORLDS
+from bundle.readings import NAMED_BY
 
 
 def main() -> int:
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument(
         "--all-read", type=float, default=0.0, metavar="SHARE", help="people whose every finding is read, 0 to 1"
     )
+    parser.add_argument("--switch", choices=tuple(NAMED_BY), help="give everybody this finding, or take it: twins")
     parser.add_argument(
         "--distractors", type=float, default=0.0, metavar="SHARE", help="share of films with clutter, 0 to 1"
     )
@@ -61,6 +63,7 @@ def main() -> int:
             faults=arguments.faults,
             shift=arguments.shift,
             all_read=arguments.all_read,
+            switch=arguments.switch,
             distractors=arguments.distractors,
             posterior=arguments.posterior,
             given=arguments.given,

@@ -29,6 +29,7 @@ from bundle.engines.start_from import start_from
 from bundle.engines.tensorboard import is_off
 from bundle.engines.track_comparison import track_comparison
 from bundle.engines.tracking import TrackedRun
+from bundle.engines.twins import TwinSampler
 from bundle.engines.windows import WindowDataset, denoiser_dataset, items_of_a_batch, stack_windows
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "Segments",
     "SliceDataset",
     "TrackedRun",
+    "TwinSampler",
     "WindowDataset",
     "denoiser_dataset",
     "distributed",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bundle.engines.twins import twin_error
 from bundle.networks import FilmToVolume
 from bundle.sampling import NoiseSchedule
 
@@ -20,15 +21,21 @@ class DenoisingLoss:
         pixel_weight: of the mean absolute error between the decoded one-step estimate and the slice, each item's
             weighted by the signal's share of the noised latent's variance (alpha-bar of a diffusion): in noise an
             estimate says nothing of this slice. 0 decodes nothing.
+        twin_weight: of the squared error of twins' difference (`twin_error`); 0 where there are none.
+        window: slices of an item; None means single ones.
 
     Raises:
         ValueError: on a negative weight.
     """
 
-    def __init__(self, network: FilmToVolume, *, pixel_weight: float = 0.0) -> None:
-        if pixel_weight < 0:
-            raise ValueError(f"`pixel_weight` must not be negative, got {pixel_weight}.")
+    def __init__(
+        self, network: FilmToVolume, *, pixel_weight: float = 0.0, twin_weight: float = 0.0, window: int | None = None
+    ) -> None:
+        for name, weight in (("pixel_weight", pixel_weight), ("twin_weight", twin_weight)):
+            if weight < 0:
+                raise ValueError(f"`{name}` must not be negative, got {weight}.")
         self.network, self.pixel_weight = network, pixel_weight
+        self.twin_weight, self.window = twin_weight, window or 1
 
     def __call__(self, prediction: Tensor, target: Tensor | dict[str, Tensor]) -> Tensor:
         """Loss of predictions (N, C, h, w).
@@ -41,12 +48,18 @@ class DenoisingLoss:
         if isinstance(target, Tensor):
             if self.pixel_weight:
                 raise ValueError("`pixel_weight` needs items with a slice; give `LatentDataset` `with_slices=True`.")
-            return F.mse_loss(prediction, target)
-        loss = F.mse_loss(prediction, target["target"])
+            return self._error(prediction, target)
+        loss = self._error(prediction, target["target"])
         clean, weight = clean_estimate(self.network.schedule, target["noisy"], prediction, target["time"])
         decoded = self.network.autoencoder.decode(clean / self.network.scale_factor)
         apart = (decoded - target["slice"].expand_as(decoded)).abs().flatten(1).mean(1)
         return loss + self.pixel_weight * (weight * apart).mean()
+
+    def _error(self, prediction: Tensor, target: Tensor) -> Tensor:
+        loss = F.mse_loss(prediction, target)
+        if not self.twin_weight:
+            return loss
+        return loss + self.twin_weight * twin_error(prediction, target, slices=self.window)
 
 
 def clean_estimate(schedule: NoiseSchedule, noisy: Tensor, prediction: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

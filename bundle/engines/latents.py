@@ -48,6 +48,8 @@ class LatentDataset(Dataset):
         condition_dropout: share of items whose film, readings and covariates are withheld together: what
             classifier-free guidance asks the denoiser for (`Denoiser.forward`); depth stays.
         with_slices: whether items hold the real slice, for a loss in pixels.
+        twins: whether the second half of `volumes` are twins of the first, which differ in a finding: they get the same
+            draws, and their readings are never withheld.
         encode_batch: slices that are encoded at once. Few, so that a CPU's cache holds them: 4 at a time took 0.4 of
             the time of 50 (128 x 128, one core).
         seed: of everything that is drawn.
@@ -65,6 +67,7 @@ class LatentDataset(Dataset):
         readings_dropout: float = 0.1,
         condition_dropout: float = 0.0,
         with_slices: bool = False,
+        twins: bool = False,
         encode_batch: int = 5,
         seed: int = 0,
     ) -> None:
@@ -77,6 +80,7 @@ class LatentDataset(Dataset):
         self.latent_scale = latent_scale
         self.readings_dropout, self.condition_dropout = readings_dropout, condition_dropout
         self.with_slices = with_slices
+        self.twins = twins
         self.encode_batch = encode_batch
         self.seed = seed
         self.epoch = 0
@@ -93,7 +97,7 @@ class LatentDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         moments = self.moments if self.moments is not None else self.prepare()
-        rng = np.random.default_rng([self.seed, self.epoch, index, 2])
+        rng = np.random.default_rng([self.seed, self.epoch, self.drawn_as(index, len(self)), 2])
         knee = index // self.slices_per_volume
         item, slices = self.volumes[knee], moments[knee]
         position = int(rng.integers(len(slices)))
@@ -101,7 +105,7 @@ class LatentDataset(Dataset):
         scale = float(self.network.scale_factor)
         clean = scale * (mean + sd * rng.standard_normal(mean.shape, dtype=np.float32))
         readings = torch.as_tensor(item[READINGS], dtype=torch.float32)
-        if rng.random() < self.readings_dropout:
+        if rng.random() < self.readings_dropout and not self.is_twin(knee):
             readings = torch.zeros_like(readings)
         result = {
             "latent": torch.from_numpy(clean),
@@ -124,6 +128,14 @@ class LatentDataset(Dataset):
             # the last draw, so that the others are those of a training without it
             result[WITHHELD] = torch.tensor(rng.random() < self.condition_dropout)
         return result
+
+    def drawn_as(self, index: int, count: int) -> int:
+        """The item of `count`, volume by volume, whose draws an item gets: its own, or its twin's in the first half."""
+        return index % (count // 2) if self.twins else index
+
+    def is_twin(self, knee: int) -> bool:
+        """Whether a volume is of the second half of twins."""
+        return self.twins and knee >= len(self.volumes) // 2
 
     @torch.no_grad()
     def prepare(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from bundle.engines.latents import LatentDataset
 from bundle.engines.prepare_batch import Prepared
 from bundle.engines.slices import as_plain
+from bundle.engines.twins import twin_error
 from bundle.keys import COVARIATES, FILM, MRI, READINGS
 from bundle.networks import FilmToVolume
 
@@ -67,11 +68,11 @@ class MeanDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         latents = self.latents
         moments = latents.moments if latents.moments is not None else self.prepare()
-        rng = np.random.default_rng([latents.seed, self.epoch, index, 3])
+        rng = np.random.default_rng([latents.seed, self.epoch, latents.drawn_as(index, len(self)), 3])
         knee = index // self.repeats
         item, scale = latents.volumes[knee], float(latents.network.scale_factor)
         readings = torch.as_tensor(item[READINGS], dtype=torch.float32)
-        if rng.random() < latents.readings_dropout:
+        if rng.random() < latents.readings_dropout and not latents.is_twin(knee):
             readings = torch.zeros_like(readings)
         result = {
             FILM: as_plain(item[FILM]).float(),
@@ -153,17 +154,24 @@ class MeanLoss(nn.Module):
 
     Args:
         band_weight: of the latter.
+        twin_weight: of the squared error of twins' difference (`twin_error`); 0 where there are none.
+
+    Raises:
+        ValueError: on a negative weight.
     """
 
-    def __init__(self, *, band_weight: float = 0.0) -> None:
+    def __init__(self, *, band_weight: float = 0.0, twin_weight: float = 0.0) -> None:
         super().__init__()
-        if band_weight < 0:
-            raise ValueError(f"`band_weight` must not be negative, got {band_weight}.")
-        self.band_weight = band_weight
+        for name, weight in (("band_weight", band_weight), ("twin_weight", twin_weight)):
+            if weight < 0:
+                raise ValueError(f"`{name}` must not be negative, got {weight}.")
+        self.band_weight, self.twin_weight = band_weight, twin_weight
 
     def forward(self, output: tuple[Tensor, Tensor | None], target: tuple[Tensor, Tensor | None]) -> Tensor:
         """Loss of `MeanPrediction`'s output against `PrepareMean`'s target."""
         loss = nn.functional.mse_loss(output[0], target[0])
+        if self.twin_weight:
+            loss = loss + self.twin_weight * twin_error(output[0], target[0])
         if output[1] is None or target[1] is None:
             return loss
         return loss + self.band_weight * nn.functional.l1_loss(output[1], target[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from torch import nn
@@ -50,7 +51,8 @@ def train_only(module: Module, parts: Sequence[str] | None, *, option: str = "tr
 
     Args:
         module: what is trained, such as the denoiser.
-        parts: names of its submodules, such as `unet.mixers`; None trains all.
+        parts: names of its submodules, such as `unet.mixers`, or patterns of them, such as `*.modulation`; None trains
+            all.
         option: the configuration's name for `parts`, for errors.
 
     Returns:
@@ -65,13 +67,34 @@ def train_only(module: Module, parts: Sequence[str] | None, *, option: str = "tr
     """
     if parts is None:
         return module
-    for name in parts:
-        if _part(module, name, option=option) is None:
-            raise ValueError(f"`{option}` names `{name}`, which this {type(module).__name__} was built without.")
+    trained = parameters_of(module, parts, option=option)
     for name, parameter in module.named_parameters():
-        if not any(name.startswith(f"{part}.") for part in parts):
+        if name not in trained:
             parameter.requires_grad_(False)
     return module
+
+
+def parameters_of(module: nn.Module, parts: Sequence[str], *, option: str) -> set[str]:
+    """Names of the parameters of some parts.
+
+    Args:
+        module: a network.
+        parts: as in `train_only`.
+        option: the configuration's name for `parts`, for errors.
+
+    Raises:
+        ValueError: if the module knows no such part, or was built without it.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    chosen: set[str] = set()
+    for part in parts:
+        if "*" not in part and _part(module, part, option=option) is None:
+            raise ValueError(f"`{option}` names `{part}`, which this {type(module).__name__} was built without.")
+        found = {name for name in names if fnmatchcase(name, f"{part}.*")}
+        if not found:
+            raise ValueError(f"`{option}` names `{part}`, and no part of {type(module).__name__} is called so.")
+        chosen |= found
+    return chosen
 
 
 def _part(module: nn.Module, name: str, *, option: str) -> nn.Module | None:

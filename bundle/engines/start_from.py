@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from bundle.engines.average import ParameterAverage
+from bundle.engines.parameter_groups import parameters_of
 from bundle.networks import FilmToVolume
 from bundle.weights import load_pretrained, load_start, read_weights
 
 logger = logging.getLogger(__name__)
 
 
-def start_from(network: FilmToVolume, path: str | None, *, average: ParameterAverage) -> None:
+def start_from(
+    network: FilmToVolume, path: str | None, *, average: ParameterAverage, fresh: Sequence[str] = ()
+) -> None:
     """Put weights into a network before its training; optimiser and warm-up start afresh.
 
     A training that resumes takes its checkpoint over them.
@@ -21,6 +25,8 @@ def start_from(network: FilmToVolume, path: str | None, *, average: ParameterAve
         path: `model.pt` of another run, which may lack parts that begin at zero, or a file of
             `scripts/import_weights.py`; None starts from nothing.
         average: its moving averages, which start from the same weights.
+        fresh: parts of the network, as in `train_only`, that start from nothing all the same: what they have learnt
+            is forgotten.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -28,9 +34,12 @@ def start_from(network: FilmToVolume, path: str | None, *, average: ParameterAve
     """
     if path is None:
         return
+    own = network.state_dict()
+    kept = {name: own[name].clone() for name in parameters_of(network, fresh, option="fresh_parts")}
     if "architecture" in read_weights(path):
         load_pretrained(network, path)
     else:
         load_start(network, path)
+    network.load_state_dict(kept, strict=False)
     average.restart()
     logger.info(f"starting from {path}: {network.provenance()}")

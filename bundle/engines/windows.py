@@ -56,7 +56,7 @@ class WindowDataset(LatentDataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         item = super().__getitem__(index)  # prepares, too; its slice is replaced, its conditions and time stay
         moments = self.moments if self.moments is not None else self.prepare()
-        rng = np.random.default_rng([self.seed, self.epoch, index, 3])
+        rng = np.random.default_rng([self.seed, self.epoch, self.drawn_as(index, len(self)), 3])
         slices = moments[index // self.slices_per_volume]
         start = int(rng.integers(len(slices) - self.window + 1))
         part = slice(start, start + self.window)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from bundle.phantom.posterior import GIVEN, write_posterior
 from bundle.phantom.series import VISIT, Series, plan_series, with_clutter
 from bundle.phantom.truth import write_truth
 from bundle.phantom.worlds import WORLDS
+from bundle.readings import NAMED_BY
 
 tqdm, _ = optional_import("tqdm", name="tqdm")
 
@@ -47,6 +49,9 @@ class Recipe:
         faults: plant a fault in each participant, one after the other.
         shift: the world the cohort comes from, a key of `worlds.WORLDS`.
         all_read: share of participants, from 0 to 1, whose films are read for every finding; OAI's readers skip some.
+        switch: a finding of `readings.NAMED_BY` that everybody has where they would not, and has not where they would,
+            all else being the same: twins of the cohort without it. Its readings are then the truth's: a finding so
+            frequent would often hide behind a reader's 0. None switches nothing.
         distractors: share of films, from 0 to 1, with clutter: markers, collimation, turned, lateral, replaced knees.
         posterior: how many other MRI volumes to write that share a participant's film.
         given: what these share beside it, one of `posterior.GIVEN`.
@@ -60,6 +65,7 @@ class Recipe:
     faults: bool = False
     shift: str = "natural"
     all_read: float = 0.0
+    switch: str | None = None
     distractors: float = 0.0
     posterior: int = 0
     given: str = "film"
@@ -76,13 +82,23 @@ class Recipe:
         for name in ("all_read", "distractors"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be from 0 to 1, got {getattr(self, name)}.")
+        if self.switch is not None and self.switch not in NAMED_BY:
+            raise ValueError(f"`switch` must be one of {', '.join(NAMED_BY)}, got {self.switch!r}.")
+        if self.switch is not None and self.posterior:
+            raise ValueError("`switch` must be None with `posterior`, whose samples take readers to err.")
         if self.faults and self.distractors:
             raise ValueError("`distractors` must be 0 with `faults`: clutter would change what a reader should do.")
 
     def person(self, index: int) -> Person:
         """Participant `index`."""
-        world = replace(WORLDS[self.shift], all_read=self.all_read)
-        return sample_person(self.seed, index, enrich=self.enrich, world=world)
+        certain = NAMED_BY[self.switch] if self.switch else ()
+        world = replace(WORLDS[self.shift], all_read=self.all_read, certain=certain)
+        sample = partial(sample_person, self.seed, index, enrich=self.enrich, world=world)
+        person = sample()
+        if self.switch is None:
+            return person
+        # the drawn latents do not depend on the grades, so nothing else changes
+        return sample(readings={side: _switched(knee.readings, self.switch) for side, knee in person.knees.items()})
 
     def fault(self, index: int) -> Fault:
         """What is wrong with participant `index`."""
@@ -217,6 +233,11 @@ def _fault_list(recipe: Recipe, people: list[Person]) -> dict[str, object]:
             {} if recipe.packaging == "nda" else {OTHER_CASE: "Names of the file and its columns are in another case."}
         ),
     }
+
+
+def _switched(readings: Mapping[str, int], finding: str) -> dict[str, int]:
+    """Grade 1 for grade 0, and 0 for others, of the readings that name a finding."""
+    return {name: int(grade == 0) for name, grade in readings.items() if name[:-1] in NAMED_BY[finding]}
 
 
 def _home(root: Path, recipe: Recipe, person: Person) -> Path:

@@ -106,7 +106,9 @@ def read_film(person: Person, project: int = PROJECTS[0]) -> dict[str, dict[str,
     for side, row in zip(SIDES, draws.tolist(), strict=True):
         true, grades = person.knees[side].readings, {"XRKL": 0}
         for variable, draw in zip(VARIABLES[1:], row[1:], strict=True):
-            grades[variable] = bisect_right(_ladders(variable, project)[true[variable]], draw)
+            grade = true[variable]
+            certain = variable[:-1] in person.world.certain
+            grades[variable] = grade if certain else bisect_right(_ladders(variable, project)[grade], draw)
         grades["XRKL"] = derive_kl(grades)
         knees[side] = grades
     return knees

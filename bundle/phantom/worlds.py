@@ -27,6 +27,7 @@ class World:
         warp_mm: SD of the bones' smooth displacement.
         unread: share of readings that are missing beyond OAI's pattern.
         all_read: share of participants whose films are read for every finding, against OAI's pattern.
+        certain: readings, without their last letter, that every reader writes down as they are.
     """
 
     film_tilt_deg: tuple[float, float] = (17.0, 2.5)
@@ -46,6 +47,7 @@ class World:
     warp_mm: float = 0.45
     unread: float = 0.0
     all_read: float = 0.0
+    certain: tuple[str, ...] = ()
 
 
 NATURAL = World()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bundle.phantom.anatomy import Person, sample_person
+from bundle.phantom.cohort import Recipe
 from bundle.phantom.population import MARGINALS, derive_kl, sample_covariates, sample_readings
 from bundle.phantom.readers import PROJECTS, confusion, read_film
 from bundle.phantom.reading_rows import ALWAYS_READ, NOT_EXPECTED, PROSTHETIC, reading_rows
@@ -183,3 +184,30 @@ def test_a_replaced_knee_has_no_grade(people):
         codes = set(row.cells.values())
         assert (codes == {PROSTHETIC}) == (row.side == "L")
         assert row.side == "L" or all(isinstance(row.cells[variable], int) for variable in ALWAYS_READ)
+
+
+def test_twins_differ_in_the_switched_finding_alone_and_are_read_as_they_are():
+    """Everybody without a cyst at a place has one and the other way round; shapes, poses and other readings stay."""
+    own, switched = Recipe(seed=6, all_read=1.0), Recipe(seed=6, all_read=1.0, switch="cyst")
+    for index in range(5):
+        knees, twins = own.person(index).knees, switched.person(index).knees
+        read = read_film(own.person(index)), read_film(switched.person(index))
+        for side, knee in knees.items():
+            other = twins[side]
+            for variable in VARIABLES:
+                before, after = knee.readings[variable], other.readings[variable]
+                if variable.startswith("XRCY"):
+                    assert after == (before == 0)
+                    assert read[1][side][variable] == after
+                else:
+                    assert after == before
+                    assert read[1][side][variable] == read[0][side][variable]
+            assert {site: lesion.present for site, lesion in other.cysts.items()} == {
+                site: not lesion.present for site, lesion in knee.cysts.items()
+            }
+            same = ("joint_space_film", "osteophytes", "film_pose", "mri_pose", "effusion", "scale", "attrition_mm")
+            assert all(getattr(other, name) == getattr(knee, name) for name in same)
+    with pytest.raises(ValueError, match="`switch` must be one of cyst"):
+        Recipe(seed=6, switch="effusion")
+    with pytest.raises(ValueError, match="`switch` must be None with `posterior`"):
+        Recipe(seed=6, switch="cyst", posterior=2)

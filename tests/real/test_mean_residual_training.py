@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pytest
+import torch
 from made_up_set import write_set
 
 from bundle.weights import read_weights
@@ -119,3 +122,33 @@ def test_inference_gives_samples_and_the_mean(setting, trained, tmp_path, mean):
     volumes = sorted(tmp_path.glob("*_mri_synthetic.nii.gz"))
     assert len(volumes) == 2
     assert all(nib.load(path).shape == (32, 32, 6) for path in volumes)
+
+
+def test_twins_teach_the_mean_head_what_a_reading_changes(setting, trained, tmp_path):
+    """Twins have a bright corner, and a cyst is read: what is told of readings learns it, the other parts stay."""
+    twins = tmp_path / "twins"
+    shutil.copytree(setting / "set", twins)
+    content = json.loads((twins / "dataset.json").read_text())
+    for item in content["training"]:
+        item["readings"]["XRCYTM"] = 1
+        image = nib.load(twins / item["mri"])
+        values = np.asarray(image.dataobj)
+        values[:8, :8] = 1.0
+        nib.save(nib.Nifti1Image(values, image.affine), twins / item["mri"])
+    (twins / "dataset.json").write_text(json.dumps(content))
+    # the last layer, too, which the tiny training has hardly moved from zero
+    parts = "['told','*.modulation','last']"
+    options = [f"--twins_dir={twins}", f"--pretrained={trained / 'model.pt'}", "--stages=['mean','diffusion']"]
+    options += ["--mean_epochs=40", "--mean_warm_up_steps=5", "--mean_learning_rate=0.01", "--twin_weight=100"]
+    options += [f"--mean_trained_parts={parts}", "--fresh_parts=['mean_head.told','mean_head.*.modulation']"]
+    subprocess.run(
+        command(setting, "train", run="training", output=tmp_path / "run", more=options), cwd=ROOT, check=True
+    )
+    before, after = (read_weights(path / "model.pt") for path in (trained, tmp_path / "run"))
+    for name, value in before.items():
+        told = name.startswith(("mean_head.told", "mean_head.last")) or ".modulation." in name
+        if name.startswith("mean_head."):
+            assert torch.equal(after[name], value) != told, name
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["twin_weight"] == 100
+    mean = [float(row[2]) for row in losses(tmp_path / "run") if row[0] == "mean"]
+    assert mean[-1] < 0.7 * mean[0], "nearly all of it is the error of the twins' difference"
