@@ -28,6 +28,8 @@ from bundle.writers import file_hash
 PHANTOM = "synthetic-phantom"
 PREDICT = "predict"
 """In place of readings: the film's own, as a network reads them."""
+MAX_SLICES, MAX_STEPS = 512, 1000
+"""Of a volume; more slices than a series may have take the memory of a machine."""
 OVERLAYS = {"denoiser.film_pyramid.": "film_pyramid", "cae.": "baselines/cae_generator"}
 """Beginning of a weight's name to the configuration that, laid over `inference.json`, builds its part."""
 BASELINES = {"none": "ldm", "concat": "ldm_film", "edges": "cola_diff", "context": "x_diffusion"}
@@ -203,6 +205,11 @@ class Synthesiser:
         """
         if samples < 1:
             raise ValueError(f"`samples` must be at least 1, got {samples}.")
+        for name, value, most in (("slices", slices, MAX_SLICES), ("steps", steps, MAX_STEPS)):
+            if value is not None and not 1 <= value <= most:
+                raise ValueError(f"`{name}` must lie between 1 and {most}, got {value}.")
+        if depths is not None and not (0 < len(depths) <= MAX_SLICES and all(0 <= depth <= 1 for depth in depths)):
+            raise ValueError(f"`depths` must be at most {MAX_SLICES} numbers in [0, 1], got {str(depths)[:80]}.")
         if mean:
             self.network.check_mean_head()
             if samples > 1:

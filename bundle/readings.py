@@ -54,7 +54,9 @@ class GradeTable:
             if grade is None:
                 continue
             try:
-                value = float(grade)
+                value = math.nan if isinstance(grade, bool) else float(grade)
+            except OverflowError:
+                value = math.inf
             except (TypeError, ValueError):
                 raise ValueError(f"{where}: `{variable}` must be a number or missing, got {grade!r}.") from None
             top = self.highest[variable]

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bundle.command_line import fail
+from bundle.command_line import fail, print_names_as_they_are
 from bundle.data.dry_run import dry_run
 from bundle.data.oai_index import MR_SERIES
 from bundle.data.prepare import Options, prepare
@@ -70,6 +70,7 @@ def describe(found: dict) -> None:
 
 def main() -> int:
     arguments = parse()
+    print_names_as_they_are()
     try:
         options = Options(
             image_size=arguments.size,

@@ -12,16 +12,19 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from bundle.api import PREDICT, Synthesiser
-from bundle.command_line import fail, one_line
+from bundle.command_line import check_folder, fail, one_line, print_names_as_they_are
 from bundle.covariates import encode as encode_covariates
 from bundle.data.film_source import origin_of
 from bundle.keys import CONFIDENCE
 from bundle.readings import grade_table
+from bundle.transforms.film_files import check_film_file
+from bundle.transforms.film_trial import check_that_reading_ends
 from bundle.writers import KINDS, file_hash, finished, unique_stems, write_synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,34 +93,46 @@ def read_readings(given: list[str] | None) -> dict[str, float | None] | str | No
         if not path.is_file():
             raise ValueError(f"--readings {given[0]}: no such file; give VARIABLE=GRADE or a JSON file.")
         try:
-            readings = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"--readings {path}: not JSON ({error}).") from None
+            readings = json.loads(path.read_text(), object_pairs_hook=once)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"--readings {path}: not JSON of readings ({error}).") from None
         if not isinstance(readings, dict):
             raise ValueError(f'--readings {path}: must be an object such as {{"XRKL": 2}}.')
     else:
-        readings = {}
+        pairs = []
         for pair in given:
             name, _, grade = pair.partition("=")
             try:
-                readings[name] = float(grade)
+                pairs.append((name, float(grade)))
             except ValueError:
                 raise ValueError(f"--readings {pair}: must be VARIABLE=GRADE, such as XRKL=2.") from None
+        readings = once(pairs, where="--readings")
     grade_table("oai").validate(readings, where="--readings")
     return readings
 
 
+def once(pairs: list[tuple[str, Any]], *, where: str = "its object") -> dict[str, Any]:
+    """Names and values as a dictionary; ValueError where a name comes twice, for which of the two counts?"""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{where}: `{name}` comes twice; give it once.")
+        found[name] = value
+    return found
+
+
 def read_covariates(pairs: list[str]) -> dict[str, float | str]:
     """Covariates of the command line; ValueError on what is no NAME=VALUE, unknown, or outside its limits."""
-    covariates: dict[str, float | str] = {}
+    named: list[tuple[str, float | str]] = []
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ValueError(f"--covariates {pair}: must be NAME=VALUE, such as age=61.")
         try:
-            covariates[name] = float(value)
+            named.append((name, float(value)))
         except ValueError:
-            covariates[name] = value
+            named.append((name, value))
+    covariates = once(named, where="--covariates")
     encode_covariates(covariates, where="--covariates")
     return covariates
 
@@ -157,12 +172,14 @@ def make(film: Path, stem: str, arguments: argparse.Namespace, given: dict, synt
     """Make the files of one volume, unless they are there; gives the line that `--json` prints."""
     start = time.perf_counter()
     settings = settings_of(arguments, given, synthesiser)
+    check_film_file(film)
     film_sha256 = file_hash(film)
     if not arguments.overwrite:
         there = finished(arguments.out, stem, film_sha256=film_sha256, settings=settings)
         if there is not None:
             files, record = there
             return line(film, record, files, skipped=True)
+    check_that_reading_ends(film)
     result = synthesiser(
         film,
         **given,
@@ -209,7 +226,9 @@ def line(film: Path, record: dict, files: list[Path], *, skipped: bool) -> dict:
 def main() -> int:
     arguments = parse()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    print_names_as_they_are()
     try:
+        check_folder(arguments.out, "--out")
         if arguments.format != "dicom" and (arguments.keep_identity or arguments.dicom_kind != "sc"):
             raise ValueError("--keep-identity and --dicom-kind speak of DICOM files; add --format dicom.")
         readings = read_readings(arguments.readings)

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from PIL import Image
 import bundle
 from bundle.api import Synthesiser
 from bundle.geometry import Grid
+from bundle.transforms import film_trial
 from bundle.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -384,6 +387,39 @@ def test_dicom_comes_beside_the_nifti_and_names_nobody_unless_told(weights, film
 def test_dicom_options_without_dicom_are_refused(weights, films, tmp_path, monkeypatch, capsys):
     assert call(monkeypatch, films[0], "--out", tmp_path, "--weights", weights, "--keep-identity") == 1
     assert "--format dicom" in capsys.readouterr().err
+
+
+def test_film_that_ends_its_decoder_is_one_error_and_the_others_are_made(weights, films, tmp_path, monkeypatch, capsys):
+    """GDCM throws where nothing catches; here the trial dies in its place over one film of two."""
+    shutil.copy(films[0], tmp_path / "bad.dcm")
+    shutil.copy(films[0], tmp_path / "good.dcm")
+
+    def die(path, **_):
+        return os.kill(os.getpid(), signal.SIGKILL) if path.name == "bad.dcm" else None
+
+    monkeypatch.setattr(film_trial, "read_film", die)
+    common = ["--side", "R", "--out", tmp_path / "out", "--weights", weights, "--slices", 2, "--steps", 1]
+    assert call(monkeypatch, tmp_path / "bad.dcm", tmp_path / "good.dcm", *common) == 1
+    printed = capsys.readouterr()
+    assert "bad.dcm: cannot be read (it ends the process that reads it" in printed.err
+    assert "good_mri_synthetic.nii.gz" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slices": 0}, "`slices` must lie between 1 and 512, got 0"),
+        ({"slices": 100_000}, "`slices` must lie between"),
+        ({"steps": 0}, "`steps` must lie between 1 and 1000, got 0"),
+        ({"steps": -1}, "`steps` must lie between"),
+        ({"depths": [float("nan")]}, "`depths` must be at most 512 numbers"),
+        ({"depths": [0.5] * 600}, "`depths` must be at most 512 numbers"),
+    ],
+)
+def test_numbers_that_no_volume_has_are_refused(synthesiser, films, options, message):
+    """Of slices and steps 0 would silently mean the network's own number."""
+    with pytest.raises(ValueError, match=message):
+        synthesiser(films[0], side="R", **options)
 
 
 def test_the_place_of_another_film_is_not_taken(weights, films, tmp_path, monkeypatch, capsys):

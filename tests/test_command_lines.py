@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
+import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from bundle.command_line import fail
+from bundle.command_line import check_folder, fail, print_names_as_they_are
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -127,6 +129,47 @@ def test_what_cannot_be_done_is_one_line_on_stderr_and_exit_1(script, tmp_path, 
 def test_a_message_of_several_lines_becomes_one(capsys):
     assert fail(ValueError("first\n    second ")) == 1
     assert capsys.readouterr().err == "error: first second\n"
+
+
+def test_folder_that_cannot_be_written_is_refused_first(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    check_folder(tmp_path / "new" / "folder", "--out")
+    with pytest.raises(FileExistsError, match=r"^--out .*: .*file is a file; a folder was expected there"):
+        check_folder(tmp_path / "file" / "below", "--out")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match=r"^--out .* may not be written to; name another folder"):
+        check_folder(tmp_path / "new", "--out")
+
+
+def test_names_that_are_no_text_are_printed_as_their_bytes(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", stream)
+    print_names_as_they_are()
+    print(os.fsdecode(b"film\xff.nii.gz"), flush=True)
+    assert stream.buffer.getvalue() == b"film\xff.nii.gz\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"XRKL": true}', "`XRKL` must be a whole grade from 0 to 4"),
+        ('{"XRKL": 1' + "0" * 400 + "}", "`XRKL` must be a whole grade from 0 to 4"),
+        ('{"XRKL": 1, "XRKL": 3}', "`XRKL` comes twice"),
+        ("[" * 100_000, "not JSON of readings"),
+    ],
+)
+def test_readings_that_are_no_grades_are_refused_with_the_file(tmp_path, content, message):
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(ValueError, match=f"--readings.*{message}"):
+        load(ROOT / "scripts" / "synthesise.py").read_readings([str(tmp_path / "r.json")])
+
+
+def test_value_that_is_given_twice_is_refused():
+    script = load(ROOT / "scripts" / "synthesise.py")
+    with pytest.raises(ValueError, match="--readings: `XRKL` comes twice; give it once"):
+        script.read_readings(["XRKL=1", "XRKL=3"])
+    with pytest.raises(ValueError, match="--covariates: `age` comes twice; give it once"):
+        script.read_covariates(["age=50", "age=60"])
 
 
 def test_scripts_that_import_the_bundle_leave_the_line_to_it():

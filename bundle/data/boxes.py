@@ -41,7 +41,10 @@ def read_boxes(path: str | Path) -> dict[tuple[str, str, str], Box]:
             left = top = right = bottom = math.nan
         if side not in ("R", "L") or not (0 <= left < right and 0 <= top < bottom) or math.isinf(right + bottom):
             raise ValueError(f"{where}: needs participant, side (R or L) and left < right, top < bottom in pixels.")
-        result[row.get("PARTICIPANT") or row.get("ID") or "", side, row.get("VISIT") or ""] = (left, top, right, bottom)
+        knee = row.get("PARTICIPANT") or row.get("ID") or "", side, row.get("VISIT") or ""
+        if knee in result:
+            raise ValueError(f"{where}: lists the knee {' '.join(filter(None, knee))} a second time.")
+        result[knee] = (left, top, right, bottom)
     if not result:
         raise ValueError(f"boxes {path}: holds no box.")
     return result

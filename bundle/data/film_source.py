@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -12,7 +11,7 @@ from pydicom.filereader import dcmread
 from pydicom.uid import UID
 
 from bundle.transforms.archive import is_archive, members
-from bundle.transforms.dicom_file import is_dicom, text
+from bundle.transforms.dicom_file import is_dicom, quiet, text
 from bundle.writers import Origin
 
 REFERENCE = ("SOPClassUID", "SOPInstanceUID")
@@ -62,8 +61,7 @@ def _header(film: Path, tags: list[str]) -> Dataset:
         content = film.read_bytes()
     if not is_dicom(content[:256]):
         return Dataset()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # malformed values of the entries that are not wanted
+    with quiet():
         return dcmread(io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=tags)
 
 

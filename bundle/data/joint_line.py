@@ -16,7 +16,7 @@ SEARCH_MM = 1.0
 """Pixel edge at which the joint is looked for; all distances below are detector millimetres."""
 BILATERAL_WIDTH_MM = 260.0
 """A film wider than this shows both knees, unless its header says otherwise."""
-SMALLEST_FILM_MM = 60.0
+SMALLEST_FILM_MM, LARGEST_FILM_MM = 60.0, 2000.0
 GAP_REACH_MM = 7
 """From the joint line to bone above and below it; a normal joint space is 4 to 7 mm wide."""
 COMPARTMENT_MM = (10, 31)
@@ -62,13 +62,7 @@ def find_joint(film: MetaTensor, side: str) -> Knee:
     """
     check_side(side)
     name = film.meta.get("filename_or_obj", "film")
-    edges = pixel_edges(film)
-    extent = [count * edge for count, edge in zip(film.shape[1:3], edges, strict=True)]
-    if min(extent) < SMALLEST_FILM_MM or max(extent) > 2000:
-        raise ValueError(
-            f"film {name}: covers {extent[0]:.0f} x {extent[1]:.0f} mm, which is no film of a knee; is its pixel "
-            "spacing right?"
-        )
+    edges, extent = pixel_edges(film), film_extent(film)
     image = _coarse(film.as_tensor()[0, :, :, 0], extent)
     top, left = 0, 0
     rows, columns = collimated_extent(image)
@@ -98,6 +92,21 @@ def pixel_edges(film: MetaTensor) -> tuple[float, float]:
     """Height and width of a film's pixel, mm."""
     affine = film.affine.numpy()
     return float(np.linalg.norm(affine[:3, 0])), float(np.linalg.norm(affine[:3, 1]))
+
+
+def film_extent(film: MetaTensor) -> list[float]:
+    """Height and width of a film, mm.
+
+    Raises:
+        ValueError: if no film of a knee is as small, or as large: looking for a knee takes memory by the millimetre.
+    """
+    extent = [count * edge for count, edge in zip(film.shape[1:3], pixel_edges(film), strict=True)]
+    if min(extent) < SMALLEST_FILM_MM or max(extent) > LARGEST_FILM_MM:
+        raise ValueError(
+            f"film {film.meta.get('filename_or_obj', 'film')}: covers {extent[0]:g} x {extent[1]:g} mm; expected "
+            f"{SMALLEST_FILM_MM:g} to {LARGEST_FILM_MM:g} mm an edge. Is its pixel spacing right?"
+        )
+    return extent
 
 
 def _coarse(pixels: torch.Tensor, extent: list[float]) -> np.ndarray:

@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from bundle.data.joint_line import Knee, find_joint, pixel_edges
+from bundle.data.joint_line import Knee, film_extent, find_joint, pixel_edges
 from bundle.data.landmarks import CONFIDENT, LandmarkMaps
 from bundle.geometry import FIELD_OF_VIEW_MM, FILM_MAGNIFICATION, Grid, check_side
 from bundle.keys import CONFIDENCE, SIDE
@@ -33,11 +33,13 @@ def find_knee(film: MetaTensor, side: str, finder: KneeFinder | None = None) -> 
         finder: the network; None leaves it to image analysis alone.
 
     Raises:
-        ValueError: if nothing on the film looks like that knee, or it has been replaced by an implant.
+        ValueError: if the film is too small or too large to be one of a knee, nothing on it looks like that knee, or
+            the knee has been replaced by an implant.
     """
     check_side(side)
     if finder is None:
         return find_joint(film, side)
+    film_extent(film)
     name = film.meta.get("filename_or_obj", "film")
     maps = LandmarkMaps.of(film, finder)
     if maps.implant(side) > CONFIDENT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def read_own_pairs(path: str | Path, table: GradeTable) -> tuple[Index, dict[str
         pair = KneePair(participant, side, visit, film, mri, spacing_mm=spacing, own=True)
         if pair.name in clinical:
             raise ValueError(f"{where}: lists the knee {pair.name} a second time.")
-        gone = [column for column, place in (("film", film), ("mri", mri)) if not place.exists()]
+        # unlike `Path.exists`, this is False for a name that is too long for any file
+        gone = [column for column, place in (("film", film), ("mri", mri)) if not os.path.exists(place)]
         clinical[pair.name] = _clinical(row, table, where)
         if gone:
             index.drop(pair.name, f"the file of its {gone[0]} is not there", f"row {number}, {gone[0]}")

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bundle.command_line import check_folder
 from bundle.data.boxes import Box, read_boxes
 from bundle.data.datalist import SPLITS
 from bundle.data.oai_index import Index, KneePair, index_release
@@ -90,7 +91,7 @@ def prepare(
         raise ValueError(f"`holdout_site` and the split file {split_file} both say who tests; give one of them.")
     out = Path(out)
     if split_file is not None:
-        _check_folder(Path(split_file).parent, "--split-file")
+        check_folder(Path(split_file).parent, "--split-file")
     listed = read_split_file(split_file) if split_file is not None and Path(split_file).exists() else None
     known = read_boxes(boxes) if boxes is not None else None
     source = find_source(oai, options, pairs=pairs)
@@ -215,16 +216,9 @@ def _check_listed(listed: Mapping[str, str] | None, participants: set[str], spli
         )
 
 
-def _check_folder(folder: Path, option: str) -> None:
-    """Refuse a folder that can never be made, before anything is."""
-    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
-    if there is not None and not there.is_dir():
-        raise FileExistsError(f"{option} {folder}: {there} is a file; a folder was expected there.")
-
-
 def _claim(out: Path, options: Options, boxes: Mapping[tuple[str, str, str], Box] | None, finder: Path | None) -> None:
     """Note the options in the folder, or refuse a folder with images of others; clear what a killed run left."""
-    _check_folder(out, "--out")
+    check_folder(out, "--out")
     for folder in (FILMS, VOLUMES):
         (out / folder).mkdir(parents=True, exist_ok=True)
         for left in (out / folder).glob(".*"):

@@ -51,12 +51,14 @@ def rows(
 
     Raises:
         IsADirectoryError: if it is a folder.
-        ValueError: if the file has no header with a column for the participant, lacks a needed column, has a column
-            twice, a row with more cells than the header, or a quotation mark that is not closed.
+        ValueError: if it is a device or a pipe, has no header with a column for the participant, lacks a needed column,
+            has a column twice, a row with more cells than the header, or a quotation mark that is not closed.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"table {path}: is a folder; expected a file of text or SAS's.")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"table {path}: is a device or a pipe; expected a file.")
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"table {path}: has more than {MAX_BYTES // 2**20} MiB; that is no table of OAI's.")
     if path.suffix.lower() in SAS:

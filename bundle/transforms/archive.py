@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +15,10 @@ MAX_UNPACKED = 512 * 2**20
 """Bytes of all members together, with what lies between them; 160 slices of 512 x 512 are 84 MB."""
 MAX_MEMBER = 256 * 2**20
 MAX_MEMBERS = 1024
+MAX_EXTENDED = 2**16
+"""Bytes of a long name, or of other entries of an extended header; tarfile would read on for ever."""
+_BLOCK, _PIECE = 512, 2**20
+_DIGITS = re.compile(rb"[0-9]{1,15}")
 PASSED_OVER = (".jpg", ".jpeg", ".png", ".gif", ".txt", ".csv", ".xml", ".json")
 """Thumbnails and notes that lie beside images."""
 
@@ -44,44 +48,84 @@ def members(path: Path, *, what: str) -> Iterator[tuple[str, bytes]]:
     Raises:
         ValueError: if it is damaged or cut short, too large, or has links, devices or names with `..` in it.
     """
+    if not path.is_file():
+        raise ValueError(f"{what}: is no file.")  # a pipe would be waited for
     packed = path.name.lower().endswith(("gz", "tgz"))
     try:
         with gzip.open(path) if packed else path.open("rb") as raw:
-            content: Any = _Bounded(raw, what)
-            with tarfile.open(fileobj=content, mode="r|", bufsize=2**16) as archive:
-                yield from _files(archive, what)
-            while content.read(2**20):  # the checksum is at the end
-                pass
+            yield from _files(_Bounded(raw, what), what)
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{what}: the archive is damaged or cut short ({reason}).") from None
 
 
-def _files(archive: tarfile.TarFile, what: str) -> Iterator[tuple[str, bytes]]:
-    count = 0
-    for member in archive:
-        count += 1
-        name = member.name
-        if count > MAX_MEMBERS:
+def _files(content: _Bounded, what: str) -> Iterator[tuple[str, bytes]]:
+    """The members one by one; tarfile would end at a damaged header without a word, and unpack files with holes."""
+    extended: dict[str, str] = {}
+    for count, block in enumerate(_headers(content)):
+        if count == MAX_MEMBERS:
             raise ValueError(f"{what}: has more than {MAX_MEMBERS} members; that is no series.")
+        member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        if member.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+            if not 0 <= member.size <= MAX_EXTENDED:
+                raise ValueError(f"{what}: has a header of {member.size} bytes; expected at most {MAX_EXTENDED}.")
+            entries = _data(content, member.size)
+            if member.type == tarfile.GNUTYPE_LONGNAME:
+                extended["path"] = entries.rstrip(b"\0").decode("utf-8", "surrogateescape")
+            elif member.type == tarfile.XHDTYPE:
+                extended |= _entries(entries)
+            continue
+        name, size = extended.get("path", member.name), int(extended.get("size", member.size))
+        holes = any(entry.startswith("GNU.sparse.") for entry in extended)
+        extended = {}
         if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or name[1:2] == ":":
             raise ValueError(f"{what}: a member's name points out of the archive; it is not read.")
         if member.isdir():
             continue
-        if not member.isreg():
-            raise ValueError(f"{what}: has a link or device in it; expected files alone.")
-        if member.size > MAX_MEMBER:
-            raise ValueError(f"{what}: a member has {member.size} bytes; expected at most {MAX_MEMBER}.")
-        if not is_image_name(name):
-            continue
-        file = archive.extractfile(member)
-        content = b"" if file is None else file.read()
-        if len(content) != member.size:
-            raise EOFError(f"a member has {len(content)} bytes of {member.size}")
-        yield name.removeprefix("./"), content
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) or holes:
+            raise ValueError(f"{what}: has a link or device in it, or a file with holes; expected whole files alone.")
+        if not 0 <= size <= MAX_MEMBER:
+            raise ValueError(f"{what}: a member has {size} bytes; expected at most {MAX_MEMBER}.")
+        file = _data(content, size)
+        if is_image_name(name):
+            yield name.removeprefix("./"), file
 
 
-class _Bounded(io.RawIOBase):
+def _headers(content: _Bounded) -> Iterator[bytes]:
+    """The blocks in which members begin, up to the blocks of zeros that end an archive; nothing may follow these."""
+    while any(block := content.read(_BLOCK)):
+        yield block
+    if len(block) < _BLOCK:
+        raise EOFError("it has no end")
+    while rest := content.read(_PIECE):  # the checksum is at the end
+        if any(rest):
+            raise EOFError("something follows its end")
+
+
+def _data(content: _Bounded, size: int) -> bytes:
+    """What is in a member; it is filled up to whole blocks."""
+    data = content.read(size)
+    if len(data) != size:
+        raise EOFError(f"a member has {len(data)} bytes of {size}")
+    content.read(-size % _BLOCK)
+    return data
+
+
+def _entries(content: bytes) -> dict[str, str]:
+    """Entries of an extended header, each of which is its length, a blank, name, `=`, value and a line break."""
+    found: dict[str, str] = {}
+    while content:
+        digits = content.partition(b" ")[0]
+        length = int(digits) if _DIGITS.fullmatch(digits) else 0
+        name, equals, value = content[len(digits) + 1 : length].partition(b"=")
+        if not equals or not value.endswith(b"\n") or (name == b"size" and not _DIGITS.fullmatch(value[:-1])):
+            raise EOFError("an extended header cannot be read")
+        found[name.decode("utf-8", "replace")] = value[:-1].decode("utf-8", "surrogateescape")
+        content = content[length:]
+    return found
+
+
+class _Bounded:
     """A stream that ends in an error where it goes on too long.
 
     Args:
@@ -92,11 +136,8 @@ class _Bounded(io.RawIOBase):
     def __init__(self, raw: Any, what: str) -> None:
         self.raw, self.what, self.left = raw, what, MAX_UNPACKED
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        content: bytes = self.raw.read(min(size, self.left + 1) if size >= 0 else self.left + 1)
+    def read(self, size: int) -> bytes:
+        content: bytes = self.raw.read(min(size, self.left + 1))
         self.left -= len(content)
         if self.left < 0:
             raise ValueError(f"{self.what}: unpacks to more than {MAX_UNPACKED // 2**20} MiB.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,7 @@ def open_dicom(source: Path | bytes, *, what: str, pixels: bool = True, frames: 
             raise ValueError(f"{what}: is no DICOM file (neither the letters DICM at byte 128 nor a data set).")
         file.seek(0)
         content: Any = _Counted(_inflated(file, head, what) if DEFLATED in head else file, what)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # malformed character sets and values occur in OAI and change no pixel
+        with quiet():
             try:
                 dataset = read_partial(
                     content,
@@ -94,6 +95,24 @@ def open_dicom(source: Path | bytes, *, what: str, pixels: bool = True, frames: 
     return dataset
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom, which warns of malformed character sets and values; they occur in OAI and change no pixel.
+
+    It says everything twice, as a warning and in its log, there with the traces of decoders that gave up. What matters
+    is raised.
+    """
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def is_dicom(head: bytes) -> bool:
     """Whether a file that begins so is DICOM; pydicom reads anything when forced.
 
@@ -102,6 +121,7 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or (len(head) >= 8 and head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08"))
 
 
+@quiet()
 def text(dataset: Dataset, tag: str) -> str:
     """A header entry as stripped text; empty where it is absent or cannot be read."""
     try:
@@ -111,6 +131,7 @@ def text(dataset: Dataset, tag: str) -> str:
     return "" if value is None else str(value).strip()
 
 
+@quiet()
 def number(dataset: Dataset, tag: str, default: float, *, what: str) -> float:
     """A header entry as one number, or `default` where it is absent or blank.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from monai.utils import optional_import
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from bundle.transforms.dicom_file import number, text
+from bundle.transforms.dicom_file import number, quiet, text
+from bundle.transforms.rle_stream import decoded_sizes
 
 try:  # its home since pydicom 3
     from pydicom.pixels import apply_modality_lut
@@ -35,6 +34,8 @@ OVERSHOOT = 0.05
 """Share of the range by which a lossy stream's values may lie beyond it; they are cut to it."""
 END_OF_IMAGE = b"\xff\xd9"
 """The last marker of a stream, in all of JPEG, JPEG-LS and JPEG 2000."""
+START_OF_SCAN, MAX_SCANS = b"\xff\xda", 64
+"""A progressive JPEG of a grey picture has some ten scans."""
 FRAME_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 """JPEG's start-of-frame markers and that of JPEG-LS; the others define tables."""
 
@@ -123,12 +124,11 @@ def decode(dataset: Dataset, *, what: str) -> np.ndarray:
 
 def _stored(dataset: Dataset, what: str) -> np.ndarray:
     """Stored values as the header describes them, without what else lies in their unused bits."""
-    if "PixelData" not in dataset:
+    if not dataset.get("PixelData"):
         raise ValueError(f"{what}: has no pixel data; the file may be cut short.")
     _check_data(dataset, what)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             stored = _uncompressed(dataset) if _is_plain(dataset) else dataset.pixel_array
     except Exception as error:  # decoders raise anything from KeyError to struct.error on damaged data
         raise ValueError(f"{what}: its pixel data cannot be decoded ({_short(error)}).") from None
@@ -190,6 +190,7 @@ def _check_data(dataset: Dataset, what: str) -> None:
             )
         return
     if syntax == RLE:
+        _check_rle(dataset, what)
         return
     if syntax not in CODED:
         name = UID(syntax).name if syntax else "none"
@@ -201,6 +202,13 @@ def _check_data(dataset: Dataset, what: str) -> None:
             f"{what}: its pixel data cannot be decoded (the {CODED[syntax]} stream holds {held}, the header says "
             f"{rows} x {columns})."
         )
+    colours = coded_components(data)
+    if colours != 1:
+        raise ValueError(
+            f"{what}: its pixel data cannot be decoded (the {CODED[syntax]} stream has {colours} colours, the header "
+            "says that it is grey)."
+        )
+    check_scans(data, what=what)
     if syntax in LOSSY[:2] and coded_precision(data) != 8:
         depth = coded_precision(data)
         raise ValueError(
@@ -212,6 +220,26 @@ def _check_data(dataset: Dataset, what: str) -> None:
         raise ValueError(f"{what}: its pixel data cannot be decoded (the {CODED[syntax]} stream is cut short).")
     if not HAS_DECODERS and CODED[syntax] in ("JPEG lossless", "JPEG-LS"):
         raise ValueError(f"{what}: is compressed ({CODED[syntax]}); install python-gdcm to read it.")
+
+
+def _check_rle(dataset: Dataset, what: str) -> None:
+    """Compare what the segments decode to with the header; an odd number of bytes may be filled up to an even one."""
+    plane, segments = int(dataset.Rows) * int(dataset.Columns), int(dataset.BitsAllocated) // 8
+    data = dataset.PixelData
+    # no encoder needs more than two bytes for one
+    sizes = decoded_sizes(data, most=plane + 1) if len(data) <= 2 * plane * segments + 2**12 else []
+    if len(sizes) != segments or not all(plane <= size <= plane + 1 for size in sizes):
+        raise ValueError(
+            f"{what}: its pixel data cannot be decoded (the RLE stream is damaged or cut short, or holds another size "
+            f"than {dataset.Rows} x {dataset.Columns} pixels of {8 * segments} bits, which the header says)."
+        )
+
+
+def check_scans(data: bytes, *, what: str) -> None:
+    """Refuse a JPEG stream that goes over its image again and again; each time takes as long as a sound image."""
+    scans = data.count(START_OF_SCAN)
+    if scans > MAX_SCANS:
+        raise ValueError(f"{what}: its JPEG stream has {scans} scans; expected at most {MAX_SCANS}.")
 
 
 def coded_size(data: bytes) -> tuple[int, int] | None:
@@ -237,6 +265,19 @@ def coded_precision(data: bytes) -> int | None:
     """Bits of a sample in the first JPEG stream in some bytes; None without one."""
     at = _frame_header(data, data.find(b"\xff\xd8\xff"))
     return None if at is None else data[at + 4]
+
+
+def coded_components(data: bytes) -> int | None:
+    """Colours of the first JPEG, JPEG-LS or JPEG 2000 stream in some bytes, 1 where it is grey; None without one.
+
+    Source:
+        as for `coded_size`.
+    """
+    jpeg2000, jpeg = data.find(b"\xff\x4f\xff\x51"), data.find(b"\xff\xd8\xff")
+    if jpeg2000 >= 0 and (jpeg < 0 or jpeg2000 < jpeg):
+        return int.from_bytes(data[jpeg2000 + 40 : jpeg2000 + 42], "big")
+    at = _frame_header(data, jpeg)
+    return None if at is None or at + 9 >= len(data) else data[at + 9]
 
 
 def _frame_header(data: bytes, jpeg: int) -> int | None:

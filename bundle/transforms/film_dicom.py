@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from bundle.geometry import FILM_MAGNIFICATION
-from bundle.transforms.dicom_file import open_dicom, text
+from bundle.transforms.dicom_file import open_dicom, quiet, text
 from bundle.transforms.dicom_pixels import check_frame, decode
 
 MODALITIES = ("CR", "DX", "RG")
@@ -50,6 +50,7 @@ class DicomFilm:
     sop_instance_uid: str | None
 
 
+@quiet()
 def read_dicom_film(source: Path | bytes, *, what: str, spacing_mm: float | None, max_pixels: int) -> DicomFilm:
     """Read a film from a file or its content; see `read_film`.
 

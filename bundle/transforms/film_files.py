@@ -14,7 +14,7 @@ from monai.utils import optional_import
 from bundle.geometry import AXES, ila_affine
 from bundle.transforms.archive import is_archive, members
 from bundle.transforms.dicom_file import is_dicom
-from bundle.transforms.dicom_pixels import MAX_PIXELS, check_size
+from bundle.transforms.dicom_pixels import MAX_PIXELS, check_scans, check_size
 from bundle.transforms.film_dicom import DicomFilm, read_dicom_film
 from bundle.transforms.nifti_file import check_space, is_nifti, open_nifti
 
@@ -24,6 +24,8 @@ ImageOps, _ = optional_import("PIL.ImageOps")
 PHANTOM_MARK = "synthetic-phantom"
 PREPARED_MARK = "knee ROI"
 """In the header of a film that preparation cut and normalised; it is taken as it is."""
+MAX_BYTES = 512 * 2**20
+"""Of a file, in whichever form; more than the largest film takes in any."""
 PICTURE_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 """How PNG, JPEG and TIFF files begin, whatever they are called."""
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -75,12 +77,9 @@ def read_film(path: str | Path, *, spacing_mm: float | None = None, max_pixels: 
     """
     path = Path(path)
     what = f"film {path}"
-    if not path.is_file():
-        raise FileNotFoundError(f"{what}: {'is a folder; name the file' if path.is_dir() else 'no such file'}.")
+    check_film_file(path)
     if spacing_mm is not None and not 0 < spacing_mm < 100:
         raise ValueError(f"`spacing_mm` must be a pixel edge in mm, positive and below 100, got {spacing_mm}.")
-    if not path.stat().st_size:
-        raise ValueError(f"{what}: the file is empty.")
     name = path.name.lower()
     try:
         with path.open("rb") as file:
@@ -109,6 +108,22 @@ def read_film(path: str | Path, *, spacing_mm: float | None = None, max_pixels: 
     return film
 
 
+def check_film_file(path: Path) -> None:
+    """Refuse, before a byte is read, what is no file, or is empty or too large.
+
+    Raises:
+        FileNotFoundError: if it is a folder, a device, a pipe or nothing.
+        ValueError: if its size is no film's.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"film {path}: {'is a folder; name the file' if path.is_dir() else 'no such file'}.")
+    size = path.stat().st_size
+    if not size:
+        raise ValueError(f"film {path}: the file is empty.")
+    if size > MAX_BYTES:
+        raise ValueError(f"film {path}: has {size // 2**20} MiB; expected at most {MAX_BYTES // 2**20}.")
+
+
 def _only_member(path: Path, what: str) -> bytes:
     """The film in an archive; NDA packs a film as a series of one file."""
     found = [content for _, content in members(path, what=what)]
@@ -132,11 +147,13 @@ def _from_dicom(film: DicomFilm) -> FilmFile:
 def _read_picture(path: Path, what: str, spacing_mm: float | None, max_pixels: int) -> FilmFile:
     if spacing_mm is None:
         raise ValueError(f"{what}: a picture file holds no pixel spacing; give it with --spacing MM.")
-    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as picture:
+    with warnings.catch_warnings(), _opened(path, what) as picture:
         warnings.simplefilter("ignore")
         check_size(picture.height, picture.width, what=what, max_pixels=max_pixels)
         if getattr(picture, "n_frames", 1) != 1:
             raise ValueError(f"{what}: has {picture.n_frames} pages; expected one.")
+        if picture.format == "JPEG":
+            check_scans(path.read_bytes(), what=what)
         if picture.mode not in (*GREY_MODES, "RGB", "RGBA"):
             raise ValueError(f"{what}: must be a grey picture of 8 bits or more, got mode {picture.mode}.")
         if picture.mode not in GREY_DEEP and any(";16" in _stored_mode(tile) for tile in picture.tile):
@@ -152,6 +169,16 @@ def _read_picture(path: Path, what: str, spacing_mm: float | None, max_pixels: i
         pixels = colours[..., 0]
     pixels = pixels.astype(np.float32)
     return FilmFile(pixels, _film_affine(pixels.shape, (spacing_mm, spacing_mm)), spacing_source="argument")
+
+
+def _opened(path: Path, what: str) -> Any:
+    try:
+        return Image.open(path, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise ValueError(
+            f"{what}: is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} that can be read; save it as grey PNG of "
+            "8 or 16 bits."
+        ) from None
 
 
 def _stored_mode(tile: Any) -> str:

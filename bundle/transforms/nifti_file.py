@@ -18,7 +18,7 @@ NIFTI = (".nii", ".nii.gz", *PAIR)
 MAX_BYTES = 256 * 2**20
 """Of an image's values as stored."""
 MAX_BEFORE, MAX_AFTER = 2**20, 2**20
-"""Bytes before the values, for the header and its extensions, and after them, for what an archiver filled up."""
+"""Bytes before the values, for the header and its extensions, and after them, for zeros with which it was filled up."""
 AXES_AGREE = 0.99
 """Least cosine between an axis by a NIfTI's sform and by its qform: 8 degrees."""
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -50,13 +50,17 @@ def open_nifti(path: Path, *, what: str) -> nib.Nifti1Pair:
         ValueError: if the header is not sound, claims too much, or is not followed by the values that it claims.
     """
     files, pair = _files(path), path.name.lower().endswith(PAIR)
+    for file in files:
+        if file.exists() and not file.is_file():
+            raise ValueError(f"{what}: {file.name} is a folder, a device or a pipe; expected a file.")
     try:
         with ImageOpener(files[0]) as file:
             content = file.read(MAX_BEFORE)
             header = _header(content, pair, what)
-            start, size = int(header["vox_offset"]), _size(header, what)
-            if not 0 <= start <= MAX_BEFORE:
-                raise ValueError(f"{what}: its values begin at byte {header['vox_offset']:g}; expected {MAX_BEFORE}.")
+            least, start, size = 0 if pair else header.sizeof_hdr + 4, float(header["vox_offset"]), _size(header, what)
+            if not least <= start <= MAX_BEFORE:
+                raise ValueError(f"{what}: its values begin at byte {start:g}; expected {least} to {MAX_BEFORE}.")
+            start = int(start)
             if not pair:
                 content += file.read(max(0, start + size + MAX_AFTER + 1 - len(content)))
         values = content
@@ -67,7 +71,7 @@ def open_nifti(path: Path, *, what: str) -> nib.Nifti1Pair:
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise
         raise ValueError(f"{what}: is damaged or cut short ({' '.join(str(error).split())[:120]}).") from None
-    if not start + size <= len(values) <= start + size + MAX_AFTER:
+    if len(values) < start + size or len(values) > start + size + MAX_AFTER or any(values[start + size :]):
         more = "more" if len(values) > start + size else f"{max(len(values) - start, 0)}"
         raise ValueError(f"{what}: its header claims {size} bytes of values, the file has {more}.")
     kind = _IMAGES[int(header["sizeof_hdr"]), pair]
@@ -77,7 +81,10 @@ def open_nifti(path: Path, *, what: str) -> nib.Nifti1Pair:
 
 def check_space(header: Any, what: str) -> None:
     """Refuse a NIfTI header whose two affines turn the voxels differently, or whose unit is not the millimetre."""
-    unit = header.get_xyzt_units()[0]
+    try:
+        unit = header.get_xyzt_units()[0]
+    except KeyError:
+        unit = f"unknown code {int(header['xyzt_units'])}"
     if unit not in ("mm", "unknown"):
         raise ValueError(f"{what}: its unit of length is the {unit}; expected millimetres.")
     sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]

@@ -8,6 +8,7 @@ from monai.data import MetaTensor
 
 from bundle.data import CropKnee, CropKneed, find_knee
 from bundle.geometry import FILM_MAGNIFICATION, Grid, ila_affine
+from bundle.networks.knee_finder import KneeFinder
 
 JOINTS = {"R": (150.0, 105.0), "L": (160.0, 300.0)}
 
@@ -55,6 +56,13 @@ def test_one_knee_film_uses_its_whole_width(both):
 def test_exposure_and_collimation_do_not_move_the_joint(both, side, change):
     knee = find_knee(film(change(both), bilateral=True), side)
     assert np.hypot(knee.row_mm - JOINTS[side][0], knee.column_mm - JOINTS[side][1]) < 3
+
+
+@pytest.mark.parametrize(("edge", "covers"), [(25.0, "1500 x 2500 mm"), (0.2, "12 x 20 mm")])
+def test_film_of_an_impossible_size_is_refused_before_the_network_looks(edge, covers):
+    """At 2.5 mm a film of metres, from a wrong spacing, would fill the memory; one of 12 mm has no pixel left."""
+    with pytest.raises(ValueError, match=rf"film drawn\.dcm: covers {covers}; expected 60 to 2000 mm"):
+        find_knee(film(np.random.default_rng(0).random((60, 100)), edge=edge), "R", KneeFinder())
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,13 @@ def test_bad_box_names_its_row(tmp_path, row):
         read_boxes(tmp_path / "b.csv")
 
 
+def test_second_box_of_a_knee_is_refused(tmp_path):
+    rows = ["1,R,0,0,1,1", "1,L,0,0,1,1", "1,R,2,2,3,3"]
+    (tmp_path / "b.csv").write_text("\n".join(["participant,side,left,top,right,bottom", *rows]))
+    with pytest.raises(ValueError, match=r"b\.csv, row 4: lists the knee 1 R a second time"):
+        read_boxes(tmp_path / "b.csv")
+
+
 @pytest.fixture
 def own(tmp_path):
     """Two knees of somebody's own: PNG with NIfTI, DICOM film with DICOM series."""
@@ -245,6 +252,21 @@ def test_place_below_a_file_is_refused_before_anything_is_made(own, option):
     ):
         prepare(None, out, SMALL, pairs=own / "pairs.csv", workers=1, say=quiet, **places)
     assert not (own / "set").exists()
+
+
+def test_name_that_is_too_long_for_a_file_drops_its_row_alone(own):
+    (own / "long.csv").write_text("participant,film,mri,side\na-1," + "x" * 999 + ",b,R\nb-1,b.dcm,b,R\n")
+    index, _ = read_own_pairs(own / "long.csv", GRADE_TABLES["oai"])
+    assert [pair.participant for pair in index.pairs] == ["b-1"]
+    assert index.dropped == [
+        {"knee": "a-1_R_00m", "file": "row 2, film", "reason": "the file of its film is not there"}
+    ]
+
+
+def test_pipe_as_a_split_file_is_refused_and_not_waited_for(own):
+    os.mkfifo(own / "split.csv")
+    with pytest.raises(ValueError, match=r"split\.csv: is a device or a pipe; expected a file"):
+        prepare(None, own / "set", SMALL, pairs=own / "pairs.csv", split_file=own / "split.csv", workers=1, say=quiet)
 
 
 def test_folder_as_a_split_file_is_refused(own):

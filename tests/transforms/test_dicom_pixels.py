@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import tarfile
 import zlib
 
@@ -10,9 +11,10 @@ import gdcm
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, RLELossless
 
 from bundle.transforms import LoadFilm, dicom_file
 from bundle.transforms import archive as archive_module
@@ -89,6 +91,69 @@ def test_compressed_film_that_is_cut_short_is_refused(tmp_path, syntax):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(ValueError, match=r"film .*001: .*cut short"):
         LoadFilm()(path)
+
+
+def coded(tmp_path, syntax, stream):
+    """A film of 40 x 30 with 8 bits whose pixel data is a given stream."""
+    dataset = oai.film_dataset(RAMP)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = encapsulate([stream])
+    dataset["PixelData"].is_undefined_length = True
+    return oai.save(dataset, tmp_path / "001")
+
+
+@pytest.mark.parametrize(("runs", "sound"), [(10, True), (9, False), (11, False), (1100, False)])
+def test_rle_stream_that_decodes_to_another_size_is_refused_undecoded(tmp_path, runs, sound):
+    """A run of two bytes decodes to 120; 40 x 30 pixels are ten. The last case is a bomb in small, without its data."""
+    header = np.array([1, 64, *[0] * 14], "<u4").tobytes()
+    film = coded(tmp_path, RLELossless, header + bytes([1, 0, 255, 257 - 118, 7]) + bytes([257 - 120, 9]) * (runs - 1))
+    if sound:
+        assert pixels(film).ravel()[:3].tolist() == [0, 255, 7]
+        return
+    with pytest.raises(ValueError, match="the RLE stream is damaged or cut short, or holds another size than 40 x 30"):
+        pixels(film)
+
+
+def jpeg(pixels, **options):
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", **options)
+    return content.getvalue()
+
+
+def test_jpeg_stream_in_colour_under_a_grey_header_is_refused(tmp_path):
+    """The decoder's three values a pixel would be read as three pixels."""
+    grey = (RAMP * 255).astype(np.uint8)
+    assert pixels(coded(tmp_path, JPEGBaseline8Bit, jpeg(grey))).shape == (40, 30)
+    with pytest.raises(ValueError, match="the JPEG stream has 3 colours, the header says that it is grey"):
+        pixels(coded(tmp_path, JPEGBaseline8Bit, jpeg(np.repeat(grey[..., None], 3, 2))))
+
+
+def test_jpeg_that_repeats_its_scans_is_refused(tmp_path):
+    """A thousand scans of a progressive JPEG take a thousand times as long, whatever the size of the file."""
+    stream = jpeg((RAMP * 255).astype(np.uint8), progressive=True)
+    last = stream.rindex(b"\xff\xda")
+    stream = stream[:last] + stream[last:-2] * 1000 + b"\xff\xd9"
+    with pytest.raises(ValueError, match=r"its JPEG stream has 10\d\d scans; expected at most 64"):
+        pixels(coded(tmp_path, JPEGBaseline8Bit, stream))
+    (tmp_path / "film.jpg").write_bytes(stream)
+    with pytest.raises(ValueError, match=r"film\.jpg: its JPEG stream has 10\d\d scans"):
+        pixels(tmp_path / "film.jpg", spacing_mm=0.2)
+
+
+def test_malformed_values_and_decoders_that_give_up_are_not_told_twice(tmp_path, caplog, recwarn):
+    """Its library warns and logs, with traces of the decoders; what stops the reading is one error."""
+    path = saved(tmp_path)
+    path.write_bytes(re.sub(rb"(?<=\x08\x00\x18\x00UI..)1\.2\.8", b"no UI", path.read_bytes()))
+    (tmp_path / "b").mkdir()
+    broken = compressed(saved(tmp_path / "b"), "JPEG2000Lossless")
+    broken.write_bytes(broken.read_bytes().replace(b"\xff\x52\x00", b"\xff\x30\x00", 1))  # its coding style is gone
+    recwarn.clear()
+    pixels(path)
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        pixels(broken)
+    assert not caplog.records
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("syntax", [syntax for syntax in SYNTAXES if syntax != "RLELossless"])
@@ -230,6 +295,7 @@ def test_raw_detector_signal_becomes_density(tmp_path, sign):
     [
         (lambda d: setattr(d, "PixelData", d.PixelData + bytes(60)), "has 2460 bytes, expected 2400"),
         (lambda d: setattr(d, "PixelData", d.PixelData[:-2]), "cut short"),
+        (lambda d: setattr(d, "PixelData", b""), "has no pixel data"),
         (lambda d: setattr(d, "HighBit", 15), "high bit 15 of 12"),
         (lambda d: setattr(d, "RescaleSlope", "0"), "rescale slope is 0"),
         (lambda d: d.add_new("RescaleSlope", "LO", "much"), "RescaleSlope is not a number"),
@@ -385,6 +451,52 @@ def test_hostile_members_are_refused(tmp_path, member, message):
     path = packed(tmp_path / "1.tar.gz", [(member, b"")])
     with pytest.raises(ValueError, match=message):
         LoadFilm()(path)
+
+
+def extended(entries, content):
+    """A member with an extended header in front of it, without the archive's end."""
+    record = b"".join(b"%d %s\n" % (len(entry) + 4, entry) for entry in entries)
+    parts = []
+    for kind, data in ((tarfile.XHDTYPE, record), (tarfile.REGTYPE, content)):
+        member = tarfile.TarInfo("001")
+        member.type, member.size = kind, len(data)
+        parts.append(member.tobuf() + data + bytes(-len(data) % 512))
+    return b"".join(parts)
+
+
+END = bytes(1024)
+FILE = extended([], b"something")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (FILE + b"x" * 512 + FILE + END, "damaged or cut short"),
+        (FILE + END + FILE + END, "something follows its end"),
+        (FILE, "it has no end"),
+        (extended([b"GNU.sparse.major=1"], b"1\n0\n512\n") + END, "a file with holes"),
+        (extended([b"path=../evil"], b"") + END, "points out of the archive"),
+        (extended([b"size=99999999999"], b"") + END, "a member has 99999999999 bytes"),
+        (extended([b"size=many"], b"") + END, "an extended header cannot be read"),
+        (extended([b"comment=" + b"1" * 70_000], b"") + END, "has a header of 7"),
+        (extended([b"1" * 999], b"") + END, "an extended header cannot be read"),
+    ],
+)
+def test_archive_that_tarfile_would_shorten_or_blow_up_is_refused(tmp_path, content, message):
+    """It ends at a damaged header without a word, fills holes with zeros, and parses headers of any size."""
+    (tmp_path / "1.tar.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(ValueError, match=message):
+        LoadFilm()(tmp_path / "1.tar.gz")
+
+
+def test_long_names_in_either_form_are_read(tmp_path):
+    content = saved(tmp_path).read_bytes()
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        member = tarfile.TarInfo("./" + "long/" * 40 + "ä001")
+        member.size = len(content)
+        with tarfile.open(tmp_path / "1.tar.gz", "w:gz", format=form) as archive:
+            archive.addfile(member, io.BytesIO(content))
+        np.testing.assert_array_equal(pixels(tmp_path / "1.tar.gz"), STORED)
 
 
 def test_bombs_are_refused_before_they_take_memory(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Films read from DICOM, NIfTI and pictures, and what is refused."""
 
+import os
 import struct
 import zlib
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from bundle.geometry import FILM_MAGNIFICATION
 from bundle.transforms import LoadFilm, LoadFilmd
+from bundle.transforms.film_files import check_film_file
 
 RAMP = np.linspace(0, 1, 40 * 30).reshape(40, 30)
 
@@ -146,6 +148,16 @@ def test_garbage_is_one_clear_error(tmp_path, content, name):
         LoadFilm(spacing_mm=0.2)(path)
 
 
+def test_file_larger_than_any_film_is_refused_unread(tmp_path):
+    """The file has holes in place of its content: 20 GiB that take a minute to read and no disk."""
+    for name in ("001", "film.png", "film.tar.gz"):
+        path = tmp_path / name
+        path.write_bytes(b"II*\x00")
+        os.truncate(path, 20 * 2**30)
+        with pytest.raises(ValueError, match=rf"film .*{name}: has 20480 MiB; expected at most 512"):
+            check_film_file(path)
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         LoadFilm()(tmp_path / "nowhere.dcm")
@@ -203,7 +215,7 @@ def test_phantom_mark_is_seen(tmp_path):
 def test_pictures_of_other_kinds_are_not_even_opened(tmp_path, kind):
     """Pillow would hand an EPS file to Ghostscript, whatever the file is called."""
     Image.fromarray((RAMP * 255).astype(np.uint8)).save(tmp_path / "film.png", format=kind)
-    with pytest.raises(ValueError, match=r"film .*cannot be read .cannot identify image file"):
+    with pytest.raises(ValueError, match=r"film .*is no PNG, JPEG or TIFF that can be read; save it as"):
         LoadFilm(spacing_mm=0.2)(tmp_path / "film.png")
 
 

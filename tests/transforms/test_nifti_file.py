@@ -1,6 +1,7 @@
 """NIfTI files that nibabel would repair in silence, take for something else, or read for ever."""
 
 import gzip
+import os
 import time
 
 import nibabel as nib
@@ -47,6 +48,9 @@ def raw(path, *, image=None, **fields):
         ({"vox_offset": 1e30}, "values begin at byte 1e"),
         ({"vox_offset": 3e8}, "values begin at byte 3e"),
         ({"vox_offset": np.nan}, "cannot be read|values begin"),
+        ({"vox_offset": 0}, "values begin at byte 0; expected 352 to"),
+        ({"dim": [3, 20, 18, 15, 1, 1, 1, 1]}, "claims 10800 bytes of values, the file has more"),
+        ({"xyzt_units": 7}, "its unit of length is the unknown code 7"),
         ({"datatype": 777}, "values of an unknown kind"),
         ({"datatype": 128}, "claims 17280 bytes of values, the file has 11520"),
         ({"magic": b"\0\0\0\0"}, "is Analyze, or half of a pair"),
@@ -83,6 +87,22 @@ def test_pair_of_header_and_image_equals_the_single_file(tmp_path, kind, names, 
     (tmp_path / f"two{names[1]}{packed}").unlink()
     with pytest.raises(ValueError, match=r"series .*No such file"):
         read_volume(tmp_path / f"two{names[0]}{packed}")
+
+
+def test_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "v.nii.gz")
+    nib.save(nib.Nifti1Pair(VOLUME, AFFINE), tmp_path / "w.img")
+    (tmp_path / "w.img").unlink()
+    os.mkfifo(tmp_path / "w.img")
+    for path in (tmp_path / "v.nii.gz", tmp_path / "w.hdr"):
+        with pytest.raises(ValueError, match=r"series .*is a folder, a device or a pipe; expected a file"):
+            read_volume(path)
+
+
+def test_zeros_behind_the_values_are_passed_over(tmp_path):
+    path = raw(tmp_path / "v.nii")
+    path.write_bytes(path.read_bytes() + bytes(512))
+    assert read_volume(path).volume.size == VOLUME.size
 
 
 def test_analyze_says_nothing_of_orientation_and_is_refused(tmp_path):
