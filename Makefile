@@ -97,18 +97,15 @@ weights-decoder: data/weights-5/dataset.json
 		--pretrained $(START) --stages "['autoencoder']" --autoencoder_trained_parts "['decoder','post_quant_conv']" \
 		--autoencoder_epochs 2 --autoencoder_learning_rate 0.0006 --precision $(PRECISION)
 
-# What is told of readings is learnt anew, from twins: the same people with a cyst wherever they had none (decision 016).
+# What the mean head makes of readings is learnt anew, from twins: the same people with a cyst wherever they had none (decision 016).
 weights-twins: START = runs/weights-5/model.pt
 weights-twins: data/twins/switched/dataset.json
-	$(twins) --stages "['mean']" --mean_epochs 16 --mean_learning_rate 0.001 --twin_weight 1000
-	$(twins) --stages "['diffusion']" --epochs 8 --learning_rate 0.0003 --val_interval 8 --twin_weight 30 \
-		--new_parts "['unet.readings_head']" --new_parts_factor 5
+	$(bundle) training --config_file configs/train.json --dataset_dir data/twins/own --twins_dir data/twins/switched \
+		--run_name weights-twins --pretrained $(START) --stages "['mean']" --precision $(PRECISION) \
+		--fresh_parts "['mean_head.told','mean_head.*.modulation']" --mean_trained_parts "['told','*.modulation']" \
+		--twin_weight 1000 --readings_dropout 0.25 --mean_epochs 16 --mean_learning_rate 0.001
 	$(if $(SHIP),cp runs/weights-twins/model.pt models/model.pt.part)
 	$(if $(SHIP),mv models/model.pt.part models/model.pt)
-twins = $(bundle) training --config_file configs/train.json --dataset_dir data/twins/own --twins_dir data/twins/switched \
-	--run_name weights-twins --pretrained $(START) --precision $(PRECISION) --readings_dropout 0.25 \
-	--fresh_parts "['mean_head.told','mean_head.*.modulation','denoiser.unet.readings_head']" \
-	--mean_trained_parts "['told','*.modulation']"
 
 # Optimisers and warm-up start afresh; the weights keep a line about each round.
 CONFIGS := 'configs/train.json'
