@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import torch
+
 from bundle.engines.average import ParameterAverage
 from bundle.engines.parameter_groups import parameters_of
 from bundle.networks import FilmToVolume
@@ -34,12 +36,14 @@ def start_from(
     """
     if path is None:
         return
-    own = network.state_dict()
-    kept = {name: own[name].clone() for name in parameters_of(network, fresh, option="fresh_parts")}
+    names = parameters_of(network, fresh, option="fresh_parts")
+    begun = {name: parameter.detach().clone() for name, parameter in network.named_parameters() if name in names}
     if "architecture" in read_weights(path):
         load_pretrained(network, path)
     else:
         load_start(network, path)
-    network.load_state_dict(kept, strict=False)
+    with torch.no_grad():
+        for name, value in begun.items():
+            network.get_parameter(name).copy_(value)
     average.restart()
     logger.info(f"starting from {path}: {network.provenance()}")

@@ -256,6 +256,22 @@ def test_a_training_starts_from_weights_with_its_average(small_network, tmp_path
     assert all(torch.equal(value, other.denoiser.state_dict()[name]) for name, value in average.shadow.items())
 
 
+def test_fresh_parts_forget_what_the_weights_have_learnt(small_network, tmp_path):
+    path = save_weights(small_network, tmp_path / "model.pt", trained_on="knees")
+    other = copy.deepcopy(small_network)
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter)
+    before = {name: parameter.clone() for name, parameter in other.named_parameters()}
+    average = ParameterAverage(other.denoiser)
+    start_from(other, str(path), average=average, fresh=["denoiser.unet.readings_head", "denoiser.*.norm1"])
+    for name, parameter in other.named_parameters():
+        fresh = name.startswith("denoiser.unet.readings_head.") or (name.startswith("denoiser.") and ".norm1." in name)
+        assert torch.equal(parameter, before[name]) == fresh, name
+    assert all(torch.equal(value, other.denoiser.state_dict()[name]) for name, value in average.shadow.items())
+    with pytest.raises(ValueError, match=r"`fresh_parts` names `denoiser.heads.\*`, and no part"):
+        start_from(other, str(path), average=average, fresh=["denoiser.heads.*"])
+
+
 def test_weights_of_another_size_are_refused_by_name(small_network, tmp_path):
     state = torch.load(save_weights(small_network, tmp_path / "model.pt", trained_on="knees"))
     state["denoiser.unet.out.2.conv.weight"] = torch.zeros(4, 16, 3, 3)
