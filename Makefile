@@ -97,7 +97,8 @@ weights-decoder: data/weights-5/dataset.json
 		--pretrained $(START) --stages "['autoencoder']" --autoencoder_trained_parts "['decoder','post_quant_conv']" \
 		--autoencoder_epochs 2 --autoencoder_learning_rate 0.0006 --precision $(PRECISION)
 
-# What the mean head makes of readings is learnt anew, from twins: the same people with a cyst wherever they had none (decision 016).
+# What the mean head makes of readings is learnt anew, from twins: the same people with a cyst wherever they had none
+# (decision 016).
 weights-twins: START = runs/weights-5/model.pt
 weights-twins: data/twins/switched/dataset.json
 	$(bundle) training --config_file configs/train.json --dataset_dir data/twins/own --twins_dir data/twins/switched \

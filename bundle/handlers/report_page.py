@@ -263,9 +263,8 @@ def _knee(report: Report, index: int, pictures: KneePictures) -> str:
 
 def _describe(knee: Knee, *, mirrored: bool) -> str:
     side = {"R": "right knee", "L": "left knee"}.get(knee.side, knee.side)
-    return escape(
-        ", ".join((kl_words(knee.kl_grade), side + (" (shown mirrored)" if mirrored else ""), f"visit {knee.visit}"))
-    )
+    shown = " (shown mirrored)" if mirrored else ""
+    return escape(f"{kl_words(knee.kl_grade)}, {side}{shown}, visit {knee.visit}")
 
 
 def _knee_scores(report: Report, index: int) -> str:

@@ -71,9 +71,8 @@ def features_picture(features: Mapping[str, Mapping[str, KeptSlice]], *, foot: S
     for finding, one in kept.items():
         off, on = one.made[OFF], one.made[ON]
         change = 255 - grey(np.abs(on / 255 - off / 255) / SOBEL_CEILING)
-        detail = f"{' '.join(one.knee)}, {kl_words(one.kl_grade)}, d = {one.depth:.2f}" + (
-            f"; {one.remark}" if one.remark else ""
-        )
+        remark = f"; {one.remark}" if one.remark else ""
+        detail = f"{' '.join(one.knee)}, {kl_words(one.kl_grade)}, d = {one.depth:.2f}{remark}"
         rows.append(ImageRow([one.film, off, on, change, one.real], label=finding.capitalize(), detail=detail))
         maps = [_difference(off, one.real), _difference(on, one.real)]
         rows.append(ImageRow([None, *maps, None, None], detail="Sobel difference", opens=False))

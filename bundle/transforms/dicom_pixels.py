@@ -248,8 +248,8 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
     Source:
         ITU-T T.81 B.2.2 (frame header), T.87 C.2.2 (the same layout), T.800 A.5.1 (SIZ marker).
     """
-    jpeg2000, jpeg = data.find(b"\xff\x4f\xff\x51"), data.find(b"\xff\xd8\xff")
-    if jpeg2000 >= 0 and (jpeg < 0 or jpeg2000 < jpeg):
+    jpeg2000, jpeg = _stream_starts(data)
+    if jpeg2000 is not None:
         fields = np.frombuffer(data[jpeg2000 + 8 : jpeg2000 + 24], ">u4")
         if len(fields) < 4:
             return None
@@ -263,7 +263,7 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
 
 def coded_precision(data: bytes) -> int | None:
     """Bits of a sample in the first JPEG stream in some bytes; None without one."""
-    at = _frame_header(data, data.find(b"\xff\xd8\xff"))
+    at = _frame_header(data, _stream_starts(data)[1])
     return None if at is None else data[at + 4]
 
 
@@ -273,11 +273,17 @@ def coded_components(data: bytes) -> int | None:
     Source:
         as for `coded_size`.
     """
-    jpeg2000, jpeg = data.find(b"\xff\x4f\xff\x51"), data.find(b"\xff\xd8\xff")
-    if jpeg2000 >= 0 and (jpeg < 0 or jpeg2000 < jpeg):
+    jpeg2000, jpeg = _stream_starts(data)
+    if jpeg2000 is not None:
         return int.from_bytes(data[jpeg2000 + 40 : jpeg2000 + 42], "big")
     at = _frame_header(data, jpeg)
     return None if at is None or at + 9 >= len(data) else data[at + 9]
+
+
+def _stream_starts(data: bytes) -> tuple[int | None, int]:
+    """Where a JPEG 2000 stream begins, None unless it is the first one; and a JPEG or JPEG-LS stream, -1 for none."""
+    jpeg2000, jpeg = data.find(b"\xff\x4f\xff\x51"), data.find(b"\xff\xd8\xff")
+    return (jpeg2000 if jpeg2000 >= 0 and (jpeg < 0 or jpeg2000 < jpeg) else None), jpeg
 
 
 def _frame_header(data: bytes, jpeg: int) -> int | None:
