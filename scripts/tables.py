@@ -25,6 +25,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for the page and its files; default: --out")
     parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="start no step later than this")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="trainings and evaluations at once, each on fewer cores"
+    )
     return parser.parse_args()
 
 
@@ -37,6 +40,7 @@ def main() -> int:
             root=ROOT,
             out=arguments.out.resolve(),
             minutes=arguments.minutes,
+            workers=arguments.workers,
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )
         for step, reason in outcome.failed.items():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import ignite.distributed as idist
 import numpy as np
+from filelock import FileLock
 from monai.utils import optional_import
 
 tqdm, _ = optional_import("tqdm", name="tqdm")
+LOCK = ".caches.lock"
 
 
 def shared_rows(path: Path, *, count: int, make: Callable[[int], np.ndarray]) -> np.ndarray:
@@ -18,7 +21,8 @@ def shared_rows(path: Path, *, count: int, make: Callable[[int], np.ndarray]) ->
 
     Rows go into `<name>.partial`, and `<name>.done` says which of them are whole, so that a run that was killed goes
     on where it stopped, with any number of ranks. The array gets its name when every row is there. Every rank must
-    see the folder; across machines that takes a file system that keeps mappings coherent.
+    see the folder; across machines that takes a file system that keeps mappings coherent. Runs that share the folder
+    take turns: the second waits for the first, and finds what it made.
 
     Args:
         path: an `.npy` file whose name says what its rows depend on.
@@ -33,29 +37,35 @@ def shared_rows(path: Path, *, count: int, make: Callable[[int], np.ndarray]) ->
     """
     if count < 1:
         raise ValueError(f"`count` must be at least 1, got {count}: there is nothing to encode.")
-    if not path.is_file():  # alike on every rank: the name appears behind the barriers alone
-        partial, done = path.with_suffix(".partial"), path.with_suffix(".done")
-        if idist.get_rank() == 0 and not (partial.is_file() and done.is_file()):
-            _begin(partial, done, count, make(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(LOCK)) if idist.get_rank() == 0 else nullcontext():
         idist.barrier()
-        rows, whole = _open(partial, done, count)
-        mine = [row for row in range(idist.get_rank(), count, idist.get_world_size()) if not whole[row]]
-        for row in tqdm(mine, desc=path.stem, unit="row", disable=idist.get_rank() != 0):
-            rows[row] = make(row)
-            rows.flush()
-            whole[row] = 1
-            whole.flush()
-        idist.barrier()
-        if idist.get_rank() == 0:
-            os.replace(partial, path)
-            done.unlink()
-        idist.barrier()
+        if not path.is_file():  # alike on every rank: no other run makes it now, and this one behind the barriers alone
+            _make_rows(path, count, make)
     return np.load(path, mmap_mode="r")
+
+
+def _make_rows(path: Path, count: int, make: Callable[[int], np.ndarray]) -> None:
+    partial, done = path.with_suffix(".partial"), path.with_suffix(".done")
+    if idist.get_rank() == 0 and not (partial.is_file() and done.is_file()):
+        _begin(partial, done, count, make(0))
+    idist.barrier()
+    rows, whole = _open(partial, done, count)
+    mine = [row for row in range(idist.get_rank(), count, idist.get_world_size()) if not whole[row]]
+    for row in tqdm(mine, desc=path.stem, unit="row", disable=idist.get_rank() != 0):
+        rows[row] = make(row)
+        rows.flush()
+        whole[row] = 1
+        whole.flush()
+    idist.barrier()
+    if idist.get_rank() == 0:
+        os.replace(partial, path)
+        done.unlink()
+    idist.barrier()
 
 
 def _begin(partial: Path, done: Path, count: int, first: np.ndarray) -> None:
     """Write both files with the first row; `done` comes last and makes them count."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
     done.unlink(missing_ok=True)
     rows = np.lib.format.open_memmap(partial, mode="w+", dtype=first.dtype, shape=(count, *first.shape))
     rows[0] = first

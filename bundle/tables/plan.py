@@ -52,6 +52,9 @@ class Plan:
         knees: numbers of training knees, the table's first (None is all), then those of the learning curve.
         tuning: candidates, the same for every trained row: option to its values, tried one training each with the
             first seed and number of knees, and `share`, the part of `knee_epochs` that a trial takes. Empty: none.
+        share_autoencoder: whether one training of the compact model's autoencoder for each seed and number of knees
+            serves every row, as in the paper; otherwise each row trains its own.
+        curved: keys of the rows that the learning curve follows. Empty: all.
         pictured: keys of the rows that the picture of the methods shows, in its order. Empty: all.
     """
 
@@ -66,6 +69,8 @@ class Plan:
     seeds: Sequence[int] = (0,)
     knees: Sequence[int | None] = (None,)
     tuning: Mapping[str, Any] = field(default_factory=dict)
+    share_autoencoder: bool = False
+    curved: Sequence[str] = ()
     pictured: Sequence[str] = ()
 
 
@@ -97,14 +102,18 @@ def read_plan(path: str | Path) -> Plan:
             raise ValueError(f"plan {path}: needs rows, each with a `{what}` of its own; got {values}.")
     if set(plan.cohort) != COHORT:
         raise ValueError(f"plan {path}: `cohort` must have {', '.join(sorted(COHORT))}, got {sorted(plan.cohort)}.")
-    unknown = [key for key in plan.pictured if key not in {row.key for row in plan.rows}]
-    if unknown:
-        raise ValueError(f"plan {path}: `pictured` names {unknown[0]!r}, which is no row's key.")
+    for what in ("pictured", "curved"):
+        unknown = [key for key in getattr(plan, what) if key not in {row.key for row in plan.rows}]
+        if unknown:
+            raise ValueError(f"plan {path}: `{what}` names {unknown[0]!r}, which is no row's key.")
     if not plan.seeds or not plan.knees:
         raise ValueError(f"plan {path}: `seeds` and `knees` must hold at least one entry each.")
     if plan.tuning and not candidates(plan):
         raise ValueError(f"plan {path}: `tuning` must name an option and its values beside `share`.")
     return plan
+
+
+AUTOENCODER_EPOCHS = "autoencoder_epochs"
 
 
 def candidates(plan: Plan) -> list[dict[str, Any]]:
@@ -116,6 +125,11 @@ def epochs_of(plan: Plan, training_knees: int, *, share: float = 1.0) -> dict[st
     """Epochs of `knee_epochs` for so many training knees, at least one; validation at the end alone."""
     found = {name: max(1, round(share * total / training_knees)) for name, total in plan.knee_epochs.items()}
     return found | ({"val_interval": found["epochs"]} if "epochs" in found else {})
+
+
+def autoencoder_epochs_of(plan: Plan, training_knees: int) -> dict[str, int]:
+    """Epochs of an autoencoder that rows share, where `knee_epochs` has them: no trial takes less of it."""
+    return {name: n for name, n in epochs_of(plan, training_knees).items() if name == AUTOENCODER_EPOCHS}
 
 
 def _made(kind: type, content: Any, where: str) -> Any:

@@ -5,16 +5,28 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bundle.data.datalist import read_dataset
-from bundle.tables.plan import Plan, candidates, epochs_of
-from bundle.tables.steps import Case, Step, cohort_steps, data_of, evaluation_step, training_step
+from bundle.tables.plan import Plan, autoencoder_epochs_of, candidates, epochs_of
+from bundle.tables.steps import (
+    Case,
+    Step,
+    autoencoder_step,
+    cohort_steps,
+    data_of,
+    evaluation_step,
+    shared_from,
+    training_step,
+)
 from bundle.tables.subset import write_subset
 from bundle.writers import whole
 
@@ -49,6 +61,7 @@ def run_plan(
     root: Path,
     out: Path,
     minutes: float = math.inf,
+    workers: int = 1,
     say: Callable[[str], None] = lambda _: None,
     call: Call | None = None,
 ) -> Outcome:
@@ -62,6 +75,7 @@ def run_plan(
         root: of the checkout, where commands run.
         out: folder of everything that is made.
         minutes: no step is started later than this; the next call goes on.
+        workers: how many cases at once; with more than one, each command has its share of the machine's cores.
         say: told of progress.
         call: runs a command with a log file and returns its exit code; None is a process in `root`.
 
@@ -69,45 +83,89 @@ def run_plan(
         what was done, what failed, what is left.
 
     Raises:
-        ValueError: if a step was done by another command than the plan's now.
+        ValueError: if `workers` is not positive, or a step was done by another command than the plan's now.
     """
-    return _Runner(plan, root, out, time.monotonic() + 60 * minutes, say, call or _process(root)).run()
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1, got {workers}.")
+    call = call or _process(root, threads=None if workers == 1 else max(1, (os.cpu_count() or 1) // workers))
+    return _Runner(plan, root, out, time.monotonic() + 60 * minutes, workers, say, call).run()
 
 
 class _Runner:
     def __init__(
-        self, plan: Plan, root: Path, out: Path, deadline: float, say: Callable[[str], None], call: Call
+        self,
+        plan: Plan,
+        root: Path,
+        out: Path,
+        deadline: float,
+        workers: int,
+        say: Callable[[str], None],
+        call: Call,
     ) -> None:
-        self.plan, self.root, self.out, self.deadline, self.say, self.call = plan, root, out, deadline, say, call
+        self.plan, self.root, self.out, self.deadline = plan, root, out, deadline
+        self.workers, self.say, self.call = workers, say, call
         self.outcome = Outcome()
+        # A trial or an autoencoder that two cases need is run by one of them.
+        self.locks: dict[str, threading.Lock] = {}
 
     def run(self) -> Outcome:
         if not all(self.do(step) for step in cohort_steps(self.plan, self.out)):
             return self.outcome
-        first = self.plan.knees[0]
-        cases = [Case(row, seed, first) for seed in self.plan.seeds for row in self.plan.rows]
-        cases += [Case(r, s, k) for k in self.plan.knees[1:] for s in self.plan.seeds for r in self.plan.rows]
-        # A row that is fitted, not trained, is the same for every seed.
-        cases = [case for case in cases if case.row.trained or case.seed == self.plan.seeds[0]]
-        for number, case in enumerate(cases, start=1):
+        for knees in self.plan.knees:
+            if knees is not None:
+                write_subset(self.out / "data", data_of(self.out, knees), knees=knees)
+        cases = cases_of(self.plan)
+        if self.plan.share_autoencoder:
+            needed = dict.fromkeys((case.seed, case.knees) for case in cases if case.row.trained)
+            self.together(lambda pair: self.do(self.autoencoder(*pair)), needed)
+
+        def announced(numbered: tuple[int, Case]) -> None:
+            number, case = numbered
             self.say(f"{number}/{len(cases)}  {case.row.name}, seed {case.seed}, {case.knees or 'all'} knees")
             self.case(case)
+
+        self.together(announced, enumerate(cases, start=1))
+        place = {(case.row.name, case.seed, case.knees): number for number, case in enumerate(cases)}
+        self.outcome.done.sort(key=lambda record: place[record["row"], record["seed"], record["knees"]])
         return self.outcome
+
+    def together(self, work: Callable[[Any], Any], items: Iterable[Any]) -> None:
+        """Do the work for all items, `workers` at a time; the first error stops what has not begun."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                list(pool.map(work, items))
+            except BaseException:
+                self.deadline = -math.inf
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def training_knees(self, knees: int | None) -> int:
+        return len(read_dataset(data_of(self.out, knees))["training"])
+
+    def autoencoder(self, seed: int, knees: int | None) -> Step:
+        epochs = autoencoder_epochs_of(self.plan, self.training_knees(knees))
+        return autoencoder_step(self.plan, seed, knees, self.out, epochs)
+
+    def shared(self, case: Case) -> dict[str, Any] | None:
+        """Options by which a training takes the shared autoencoder; {} where none is shared, None if it is missing."""
+        if not self.plan.share_autoencoder:
+            return {}
+        step = self.autoencoder(case.seed, case.knees)
+        epochs = autoencoder_epochs_of(self.plan, self.training_knees(case.knees))
+        return shared_from(step, epochs) if self.do(step) else None
 
     def case(self, case: Case) -> None:
         """Tune, train and evaluate; a step that cannot be done ends the case, not the plan."""
-        if case.knees is not None:
-            write_subset(self.out / "data", data_of(self.out, case.knees), knees=case.knees)
         folder = self.out / "runs" / case.label
-        training_knees = len(read_dataset(data_of(self.out, case.knees))["training"])
+        training_knees = self.training_knees(case.knees)
         weights, chosen = None, {}
         if case.row.trained:
-            found = self.tuned(case)
-            if found is None:
+            found, shared = self.tuned(case), self.shared(case)
+            if found is None or shared is None:
                 self.outcome.left.append(f"{case.label} evaluation")
                 return
             chosen, weights = found, folder / "model.pt"
-            given = {**epochs_of(self.plan, training_knees), **chosen}
+            given = {**epochs_of(self.plan, training_knees), **chosen, **shared}
             train = training_step(self.plan, case, self.out, given, folder=folder, name=f"{case.label} training")
             if not self.do(train):
                 self.outcome.left.append(f"{case.label} evaluation")
@@ -130,8 +188,11 @@ class _Runner:
             label = " ".join(f"{name}={value}" for name, value in options.items())
             folder = self.out / "tuning" / case.row.key / label.replace("#", "_")
             trial = Case(case.row, self.plan.seeds[0], self.plan.knees[0])
-            knees = len(read_dataset(data_of(self.out, trial.knees))["training"])
-            given = {**epochs_of(self.plan, knees, share=self.plan.tuning.get("share", 1.0)), **options}
+            share = self.plan.tuning.get("share", 1.0)
+            shared = self.shared(trial)
+            if shared is None:
+                return None
+            given = {**epochs_of(self.plan, self.training_knees(trial.knees), share=share), **options, **shared}
             if not self.do(
                 training_step(self.plan, trial, self.out, given, folder=folder, name=f"{case.row.key} tuning {label}")
             ):
@@ -141,6 +202,10 @@ class _Runner:
 
     def do(self, step: Step) -> bool:
         """Whether the step is done, now or before."""
+        with self.locks.setdefault(step.name, threading.Lock()):
+            return self._do(step)
+
+    def _do(self, step: Step) -> bool:
         record = self.record(step.name)
         if record and step.makes.is_file():
             if record["command"] != list(step.command):
@@ -152,7 +217,8 @@ class _Runner:
         if step.name in self.outcome.failed:
             return False
         if time.monotonic() > self.deadline:
-            self.outcome.left.append(step.name)
+            if step.name not in self.outcome.left:
+                self.outcome.left.append(step.name)
             return False
         log = self._file(step.name, "log")
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +243,14 @@ class _Runner:
         return self.out / "steps" / f"{name.replace('/', '_').replace(' ', '_')}.{ending}"
 
 
+def cases_of(plan: Plan) -> list[Case]:
+    """All cases in their order; a row that is fitted, not trained, is the same for every seed."""
+    cases = [Case(row, seed, plan.knees[0]) for seed in plan.seeds for row in plan.rows]
+    curved = [row for row in plan.rows if not plan.curved or row.key in plan.curved]
+    cases += [Case(row, seed, knees) for knees in plan.knees[1:] for seed in plan.seeds for row in curved]
+    return [case for case in cases if case.row.trained or case.seed == plan.seeds[0]]
+
+
 def last_score(path: Path) -> float:
     """The last validation's score of a training; ValueError if it made none."""
     rows = list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
@@ -189,10 +263,14 @@ def _words(step: Step) -> Mapping[str, Any]:
     return {"name": step.name, "command": list(step.command), "makes": str(step.makes)}
 
 
-def _process(root: Path) -> Call:
+def _process(root: Path, *, threads: int | None) -> Call:
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+
     def call(command: tuple[str, ...], log: Path) -> int:
         with log.open("w") as file:
-            return subprocess.run(command, cwd=root, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+            return subprocess.run(
+                command, cwd=root, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
+            ).returncode
 
     return call
 

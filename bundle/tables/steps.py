@@ -43,7 +43,7 @@ class Case:
     @property
     def label(self) -> str:
         """Path of its folder below `runs`."""
-        return f"{self.row.key}/{'all' if self.knees is None else self.knees}_knees/seed_{self.seed}"
+        return f"{self.row.key}/{_knees(self.knees)}/seed_{self.seed}"
 
 
 def cohort_steps(plan: Plan, out: Path) -> list[Step]:
@@ -75,6 +75,21 @@ def training_step(plan: Plan, case: Case, out: Path, options: Mapping[str, Any],
     return Step(name, tuple(command), folder / "model.pt")
 
 
+def autoencoder_step(plan: Plan, seed: int, knees: int | None, out: Path, epochs: Mapping[str, int]) -> Step:
+    """The training of the autoencoder that all rows of a seed and a number of knees share."""
+    folder = out / "autoencoders" / f"{_knees(knees)}/seed_{seed}"
+    options = {"dataset_dir": data_of(out, knees), "output_dir": folder, "stages": "['autoencoder']", "seed": seed}
+    command = _workflow("training", ["train", *plan.sizes]) + _given({**options, **plan.options, **epochs})
+    return Step(f"autoencoder {_knees(knees)} seed_{seed}", tuple(command), folder / "model.pt")
+
+
+def shared_from(autoencoder: Step, epochs: Mapping[str, int]) -> dict[str, Any]:
+    """Options of a training that finds its first stage done, and what all rows encode alike is encoded once."""
+    folder = autoencoder.makes.parent
+    checkpoints = {"autoencoder_checkpoints#folder": folder / "checkpoints" / "autoencoder"}
+    return {**checkpoints, "train#dataset#folder": folder, **epochs}
+
+
 def evaluation_step(plan: Plan, case: Case, out: Path, *, weights: Path | None, folder: Path, name: str) -> Step:
     """An evaluation on the test split, which is every case's; a row without weights is fitted by it."""
     # A row names its method in the evaluation's list, so it lies over it.
@@ -83,6 +98,10 @@ def evaluation_step(plan: Plan, case: Case, out: Path, *, weights: Path | None, 
     given |= {} if weights is None else {"weights": weights}
     command += _given({**given, **plan.evaluation, **case.row.evaluation})
     return Step(name, tuple(command), folder / "summary.json")
+
+
+def _knees(knees: int | None) -> str:
+    return f"{'all' if knees is None else knees}_knees"
 
 
 def _workflow(what: str, configs: Sequence[str]) -> list[str]:

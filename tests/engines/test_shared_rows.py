@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from bundle.engines import share
-from bundle.engines.shared_rows import shared_rows
+from bundle.engines.shared_rows import LOCK, shared_rows
 
 ROWS = 7
 FORK = multiprocessing.get_context("fork")
@@ -45,8 +46,27 @@ def test_a_killed_encoding_leaves_no_cache_and_goes_on_where_it_stopped(tmp_path
     rows = shared_rows(path, count=ROWS, make=lambda number: made.append(number) or row(number))
     assert made == ([0, *range(1, ROWS)] if index == 0 else [4, 5, 6])
     assert np.array_equal(rows, expected())
-    assert [file.name for file in tmp_path.iterdir()] == ["latents-0.npy"]
+    assert [file.name for file in tmp_path.iterdir() if file.name != LOCK] == ["latents-0.npy"]
     shared_rows(path, count=ROWS, make=lambda _: pytest.fail("made again"))
+
+
+def one_of_many(path, queue):
+    made = []
+    rows = shared_rows(path, count=ROWS, make=lambda number: time.sleep(0.05) or made.append(number) or row(number))
+    queue.put((made, np.array(rows)))
+
+
+def test_runs_that_share_a_folder_take_turns(tmp_path):
+    """Three processes that know nothing of each other: one makes every row, the others find them."""
+    queue = FORK.Queue()
+    runs = [FORK.Process(target=one_of_many, args=(tmp_path / "latents-0.npy", queue)) for _ in range(3)]
+    for run in runs:
+        run.start()
+    found = [queue.get(timeout=60) for _ in runs]
+    for run in runs:
+        run.join()
+    assert sorted(made for made, _ in found) == [[], [], list(range(ROWS))]
+    assert all(np.array_equal(rows, expected()) for _, rows in found)
 
 
 def one_of_two(rank, folder, queue):
