@@ -134,9 +134,10 @@ knee-finder: env  ## Train the knee finder (half an hour on 2 cores; goes on fro
 tables-smoke: env  ## Every row of the table in about a minute each, on tiny phantoms: proves the chain, ranks nothing
 	$(python) scripts/tables.py configs/tables/smoke.json --out runs/tables-smoke
 
-tables: env  ## Every row, tuned alike, three seeds, learning curve: days on 2 cores; MINUTES=90 does a piece
-	$(python) scripts/tables.py configs/tables/full.json --out runs/tables --results docs/results/tables \
-		$(if $(MINUTES),--minutes $(MINUTES))
+PLAN := full
+tables: env  ## Every row, tuned alike, three seeds, learning curve: days on 2 cores; PLAN=short is 1.5 h, MINUTES=90 a piece
+	$(python) scripts/tables.py configs/tables/$(PLAN).json --out runs/tables-$(PLAN) --results docs/results/tables \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(WORKERS),--workers $(WORKERS))
 
 DIR := runs/compact
 mlflow: env  ## Look at what --tracking mlflow recorded: DIR=runs/compact, PORT=5000; on this machine alone

@@ -52,8 +52,6 @@ class Plan:
         knees: numbers of training knees, the table's first (None is all), then those of the learning curve.
         tuning: candidates, the same for every trained row: option to its values, tried one training each with the
             first seed and number of knees, and `share`, the part of `knee_epochs` that a trial takes. Empty: none.
-        share_autoencoder: whether one training of the compact model's autoencoder for each seed and number of knees
-            serves every row, as in the paper; otherwise each row trains its own.
         curved: keys of the rows that the learning curve follows. Empty: all.
         pictured: keys of the rows that the picture of the methods shows, in its order. Empty: all.
     """
@@ -69,7 +67,6 @@ class Plan:
     seeds: Sequence[int] = (0,)
     knees: Sequence[int | None] = (None,)
     tuning: Mapping[str, Any] = field(default_factory=dict)
-    share_autoencoder: bool = False
     curved: Sequence[str] = ()
     pictured: Sequence[str] = ()
 
@@ -128,7 +125,7 @@ def epochs_of(plan: Plan, training_knees: int, *, share: float = 1.0) -> dict[st
 
 
 def autoencoder_epochs_of(plan: Plan, training_knees: int) -> dict[str, int]:
-    """Epochs of an autoencoder that rows share, where `knee_epochs` has them: no trial takes less of it."""
+    """Epochs of the autoencoder, where `knee_epochs` has them: rows share it, and no trial takes less of it."""
     return {name: n for name, n in epochs_of(plan, training_knees).items() if name == AUTOENCODER_EPOCHS}
 
 

@@ -67,8 +67,9 @@ def run_plan(
 ) -> Outcome:
     """Run every step that is not done yet.
 
-    The order is seed by seed over all rows with the first number of knees, then the learning curve, so that an
-    interrupted run leaves a whole table of fewer seeds.
+    Rows share an autoencoder for each seed and number of knees, as the paper's do: it is trained first. Then the order
+    is seed by seed over all rows with the first number of knees, then the learning curve, so that an interrupted run
+    leaves a whole table of fewer seeds.
 
     Args:
         plan: the table.
@@ -93,14 +94,7 @@ def run_plan(
 
 class _Runner:
     def __init__(
-        self,
-        plan: Plan,
-        root: Path,
-        out: Path,
-        deadline: float,
-        workers: int,
-        say: Callable[[str], None],
-        call: Call,
+        self, plan: Plan, root: Path, out: Path, deadline: float, workers: int, say: Callable[[str], None], call: Call
     ) -> None:
         self.plan, self.root, self.out, self.deadline = plan, root, out, deadline
         self.workers, self.say, self.call = workers, say, call
@@ -115,9 +109,8 @@ class _Runner:
             if knees is not None:
                 write_subset(self.out / "data", data_of(self.out, knees), knees=knees)
         cases = cases_of(self.plan)
-        if self.plan.share_autoencoder:
-            needed = dict.fromkeys((case.seed, case.knees) for case in cases if case.row.trained)
-            self.together(lambda pair: self.do(self.autoencoder(*pair)), needed)
+        needed = dict.fromkeys((case.seed, case.knees) for case in cases if case.row.trained)
+        self.together(lambda pair: self.do(self.autoencoder(*pair)), needed)
 
         def announced(numbered: tuple[int, Case]) -> None:
             number, case = numbered
@@ -147,9 +140,7 @@ class _Runner:
         return autoencoder_step(self.plan, seed, knees, self.out, epochs)
 
     def shared(self, case: Case) -> dict[str, Any] | None:
-        """Options by which a training takes the shared autoencoder; {} where none is shared, None if it is missing."""
-        if not self.plan.share_autoencoder:
-            return {}
+        """Options by which a training takes the autoencoder that all rows share; None if it is missing."""
         step = self.autoencoder(case.seed, case.knees)
         epochs = autoencoder_epochs_of(self.plan, self.training_knees(case.knees))
         return shared_from(step, epochs) if self.do(step) else None

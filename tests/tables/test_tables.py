@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,11 +107,12 @@ def done(tmp_path):
 
 
 def test_every_step_is_run_once_in_order(done):
-    """Two of the cohort; two trials; A twice and B once on all knees, and the same on two knees."""
+    """Two of the cohort; four autoencoders; two trials; A twice and B once on all knees, and the same on two knees."""
     _, machine, outcome, _ = done
     kinds = [Path(c[1]).name if c[1].startswith("scripts") else c[4] for c in machine.commands]
     a, b = ["training", "evaluation"], ["evaluation"]
-    assert kinds == ["make_phantom.py", "prepare_data.py", "training", "training", *a, *b, *a, *a, *b, *a]
+    assert kinds[:8] == ["make_phantom.py", "prepare_data.py", *["training"] * 6]
+    assert kinds[8:] == [*a, *b, *a, *a, *b, *a]
     assert outcome.complete
     assert [(r["row"], r["seed"], r["knees"]) for r in outcome.done] == [
         *[("A, ours", 0, None), ("B", 0, None), ("A, ours", 1, None)],
@@ -120,7 +122,7 @@ def test_every_step_is_run_once_in_order(done):
 
 def test_commands_are_those_of_the_readme(done):
     _, machine, _, out = done
-    train, evaluate = machine.commands[4], machine.commands[5]
+    train, evaluate, fitted = machine.commands[8:11]
     assert train[:5] == (sys.executable, "-m", "monai.bundle", "run", "training")
     assert option(train, "config_file") == "['configs/train.json','configs/slices.json']"
     assert option(evaluate, "config_file") == (
@@ -128,7 +130,7 @@ def test_commands_are_those_of_the_readme(done):
     )
     assert option(evaluate, "weights") == str(Path(option(train, "output_dir")) / "model.pt")
     assert option(train, "dataset_dir") == str(out / "data")
-    assert "--weights" not in machine.commands[6], "a row that is fitted has no weights"
+    assert "--weights" not in fitted, "a row that is fitted has no weights"
 
 
 def test_what_shapes_a_row_s_network_reaches_its_evaluation(tmp_path):
@@ -151,16 +153,16 @@ def test_options_of_a_network_are_given_to_training_and_evaluation_alike(path):
 
 def test_tuning_chooses_the_best_last_validation_for_every_training(done):
     _, machine, outcome, _ = done
-    trials = [option(c, "learning_rate") for c in machine.commands[2:4]]
-    assert trials == ["0.1", "0.2"]
-    assert [option(c, "learning_rate") for c in machine.commands[4:] if "training" in c] == ["0.2"] * 4
+    rates = [option(c, "learning_rate") for c in machine.commands[6:] if "training" in c]
+    assert rates == ["0.1", "0.2", *["0.2"] * 4], "two trials, four trainings"
     assert outcome.done[0]["chosen"] == {"learning_rate": 0.2}
 
 
 def test_fewer_knees_are_seen_more_often(done):
     """12 epochs of one knee: 3 of four, 6 of two, and half of 3 in a trial."""
     _, machine, _, _ = done
-    assert [option(c, "epochs") for c in machine.commands if "training" in c] == ["2", "2", "3", "3", "6", "6"]
+    trainings = [c for c in machine.commands[6:] if "training" in c]
+    assert [option(c, "epochs") for c in trainings] == ["2", "2", "3", "3", "6", "6"]
     assert epochs_of(plan_of(done[3].parent), 100) == {"epochs": 1, "val_interval": 1}
 
 
@@ -169,6 +171,81 @@ def test_nothing_is_done_twice(done):
     again = Machine(out)
     assert run(plan, out, again).done == outcome.done
     assert again.commands == []
+
+
+def test_rows_that_share_an_autoencoder_find_it_and_its_latents(tmp_path):
+    """One for each seed and number of knees, before the rows; a trial is not cut short of it."""
+    plan = plan_of(tmp_path, knee_epochs={"epochs": 12, "autoencoder_epochs": 40})
+    machine = Machine(tmp_path / "out")
+    outcome = run(plan, tmp_path / "out", machine)
+    assert outcome.complete
+    trainings = [command for command in machine.commands if "training" in command]
+    first, rest = trainings[:4], trainings[4:]
+    assert [option(c, "stages") for c in first] == ["['autoencoder']"] * 4
+    assert [(option(c, "seed"), option(c, "autoencoder_epochs")) for c in first] == [
+        *[("0", "10"), ("1", "10")],
+        *[("0", "20"), ("1", "20")],
+    ]
+    made = {(option(c, "dataset_dir"), option(c, "seed")): Path(option(c, "output_dir")) for c in first}
+    for command in rest:
+        assert "--stages" not in command, "the row's own stages: the first finds its last checkpoint"
+        folder = made[option(command, "dataset_dir"), option(command, "seed")]
+        assert option(command, "autoencoder_checkpoints#folder") == str(folder / "checkpoints" / "autoencoder")
+        assert option(command, "train#dataset#folder") == str(folder)
+    assert [option(c, "autoencoder_epochs") for c in rest] == ["10"] * 4 + ["20"] * 2
+
+
+def test_a_row_whose_shared_autoencoder_failed_is_left(tmp_path):
+    plan = plan_of(tmp_path, knees=[None], seeds=[0])
+    outcome = run(plan, tmp_path / "out", Machine(tmp_path / "out", fails=["autoencoders/"]))
+    assert list(outcome.failed) == ["autoencoder all_knees seed_0"]
+    assert outcome.left == ["a/all_knees/seed_0 evaluation"]
+    assert [record["row"] for record in outcome.done] == ["B"]
+
+
+def test_the_learning_curve_follows_the_rows_that_the_plan_names(tmp_path):
+    outcome = run(plan_of(tmp_path, curved=["b"]), tmp_path / "out", Machine(tmp_path / "out"))
+    assert [r["row"] for r in outcome.done if r["knees"] == 2] == ["B"]
+    assert [r["row"] for r in outcome.done if r["knees"] is None] == ["A, ours", "B", "A, ours"]
+
+
+class BusyMachine(Machine):
+    """Takes a moment for each command, and counts how many it does at once."""
+
+    now, most = 0, 0
+
+    def __call__(self, command, log):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        time.sleep(0.02)
+        code = super().__call__(command, log)
+        self.now -= 1
+        return code
+
+
+def test_several_workers_do_the_same_in_the_same_order_and_nothing_twice(done, tmp_path):
+    """Both seeds of A need its trials, which are run once; records come in the plan's order."""
+    _, alone, outcome, out = done
+    machine = BusyMachine(tmp_path / "several")
+    several = run(plan_of(tmp_path), tmp_path / "several", machine, workers=3)
+    assert 1 < machine.most <= 3
+
+    def told(commands, folder):
+        return sorted(" ".join(command).replace(str(folder), "") for command in commands)
+
+    assert told(machine.commands, tmp_path / "several") == told(alone.commands, out)
+    order = [[(r["row"], r["seed"], r["knees"]) for r in found.done] for found in (several, outcome)]
+    assert order[0] == order[1]
+
+
+def test_an_error_of_one_worker_stops_the_plan(done, tmp_path):
+    out = done[3]
+    machine = Machine(out)
+    with pytest.raises(ValueError, match="by another command"):
+        run(plan_of(tmp_path, evaluation={"sampling_steps": 1}), out, machine, workers=2)
+    assert machine.commands == []
+    with pytest.raises(ValueError, match="`workers` must be at least 1"):
+        run(plan_of(tmp_path), out, machine, workers=0)
 
 
 def test_an_interrupted_run_goes_on(done):
@@ -270,7 +347,7 @@ def test_plans_that_ship_name_configs_that_are_there(path):
         assert (ROOT / "configs" / f"{overlay}.json").is_file(), overlay
 
 
-@pytest.mark.parametrize("name", ["full", "smoke"])
+@pytest.mark.parametrize("name", ["full", "short", "smoke"])
 def test_tables_of_methods_have_every_baseline(name):
     plan = read_plan(ROOT / "configs" / "tables" / f"{name}.json")
     overlays = {overlay for row in plan.rows for overlay in row.overlays}
@@ -280,7 +357,7 @@ def test_tables_of_methods_have_every_baseline(name):
     assert any(not row.overlays for row in plan.rows), "the compact model is a row"
 
 
-@pytest.mark.parametrize("name", ["full", "smoke"])
+@pytest.mark.parametrize("name", ["full", "short", "smoke"])
 def test_tables_of_methods_picture_the_paper_s_and_switch_its_findings(name):
     plan = read_plan(ROOT / "configs" / "tables" / f"{name}.json")
     assert {"ldm", "cola_diff", "x_diffusion", "compact"} <= set(plan.pictured)
@@ -289,10 +366,11 @@ def test_tables_of_methods_picture_the_paper_s_and_switch_its_findings(name):
     assert compact.evaluation["curve_knees"] > 0
 
 
-def test_full_plan_has_three_seeds_tuning_and_a_learning_curve():
-    plan = read_plan(ROOT / "configs" / "tables" / "full.json")
+@pytest.mark.parametrize(("name", "knees"), [("full", 3), ("short", 2)])
+def test_plans_of_results_have_three_seeds_tuning_and_a_learning_curve(name, knees):
+    plan = read_plan(ROOT / "configs" / "tables" / f"{name}.json")
     assert len(plan.seeds) >= 3
-    assert len(plan.knees) >= 3
+    assert len(plan.knees) >= knees
     assert len(candidates(plan)) >= 2
 
 
@@ -306,6 +384,7 @@ def test_full_plan_has_three_seeds_tuning_and_a_learning_curve():
         ({"cohort": {}}, "`cohort` must have"),
         ({"seeds": []}, "at least one"),
         ({"pictured": ["c"]}, "no row's key"),
+        ({"curved": ["c"]}, "`curved` names 'c', which is no row's key"),
         ({"tuning": {"share": 0.5}}, "`tuning` must name"),
     ],
 )
