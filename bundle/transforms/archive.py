@@ -14,7 +14,8 @@ ARCHIVES = (".tar.gz", ".tgz", ".tar")
 MAX_UNPACKED = 512 * 2**20
 """Bytes of all members together, with what lies between them; 160 slices of 512 x 512 are 84 MB."""
 MAX_MEMBER = 256 * 2**20
-MAX_MEMBERS = 1024
+MAX_MEMBERS = 4096
+"""With extended headers, of which a file may have two; a series has some hundred files."""
 MAX_EXTENDED = 2**16
 """Bytes of a long name, or of other entries of an extended header; tarfile would read on for ever."""
 _BLOCK, _PIECE = 512, 2**20

@@ -499,6 +499,16 @@ def test_long_names_in_either_form_are_read(tmp_path):
         np.testing.assert_array_equal(pixels(tmp_path / "1.tar.gz"), STORED)
 
 
+def test_series_of_a_thousand_files_with_extended_headers_is_no_bomb(tmp_path):
+    """Each file counts twice; an archive of headers without end is refused."""
+    file = extended([b"mtime=1.5"], b"slice")
+    (tmp_path / "1.tar").write_bytes(file * 1000 + END)
+    assert sum(1 for _ in archive_module.members(tmp_path / "1.tar", what="series")) == 1000
+    (tmp_path / "1.tar").write_bytes(file * 3000 + END)
+    with pytest.raises(ValueError, match="more than 4096 members"):
+        list(archive_module.members(tmp_path / "1.tar", what="series"))
+
+
 def test_bombs_are_refused_before_they_take_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(archive_module, "MAX_MEMBER", 10_000)
     with pytest.raises(ValueError, match="expected at most"):
