@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from monai.networks.nets import AutoencoderKL
-
-from bundle.networks import FilmEncoder, FilmToVolume, TwoPathUNet
-from bundle.sampling import FlowSchedule
+from small_network import set_zero_layers, small_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,46 +45,8 @@ def prepared(phantom_oai, tmp_path_factory):
 
 @pytest.fixture
 def small_network():
-    """A network of the compact one's shape, a hundredth of its size, on a 16 x 16 x 6 grid, with no layer at zero."""
+    """Film to volume with no layer at zero: new heads and the UNet's last layer would hide every condition."""
     torch.manual_seed(0)
-    network = FilmToVolume(
-        autoencoder=AutoencoderKL(
-            2,
-            1,
-            1,
-            num_res_blocks=(1, 1, 1),
-            channels=(8, 8, 8),
-            attention_levels=(False, False, False),
-            latent_channels=4,
-            norm_num_groups=4,
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
-        ),
-        unet=TwoPathUNet(
-            readings_width=66,
-            spatial_dims=2,
-            in_channels=8,
-            out_channels=4,
-            num_res_blocks=(1, 1),
-            channels=(32, 32),
-            attention_levels=(False, True),
-            norm_num_groups=8,
-            num_head_channels=16,
-            with_conditioning=True,
-            cross_attention_dim=16,
-            use_flash_attention=True,
-        ),
-        film_encoder=FilmEncoder(
-            image_size=16, patch_size=8, width=16, layers=1, heads=2, output_dim=16, context_dim=16
-        ),
-        schedule=FlowSchedule(),
-        image_size=16,
-        slices=6,
-        sampling_steps=2,
-        slice_batch=4,
-    )
-    # New heads and the UNet's last layer start at zero and would hide every condition.
-    for parameter in network.denoiser.parameters():
-        if not parameter.abs().max():
-            torch.nn.init.normal_(parameter, std=0.1)
+    network = small_generator(slice_batch=4)
+    set_zero_layers(network.denoiser)
     return network.eval()

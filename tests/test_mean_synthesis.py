@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from made_up_set import write_set
-from mean_network import set_zero_layers
 from monai.bundle import ConfigParser
+from small_network import set_zero_layers
 
 import bundle
 from bundle.api import Synthesiser

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mean_network import network_like, set_zero_layers
 from monai.bundle import ConfigParser
+from small_network import network_like, set_zero_layers
 from torch.utils.data import default_collate
 
 from bundle import covariates

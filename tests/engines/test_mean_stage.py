@@ -4,8 +4,8 @@ import csv
 
 import pytest
 import torch
-from mean_network import network_like, set_zero_layers
 from monai.engines import SupervisedTrainer
+from small_network import network_like, set_zero_layers
 from torch.utils.data import DataLoader, DistributedSampler
 
 from bundle.engines import (

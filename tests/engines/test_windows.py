@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from monai.engines import SupervisedTrainer
-from monai.networks.nets import AutoencoderKL
+from small_network import small_generator
 
 from bundle.engines import (
     LatentDataset,
@@ -16,69 +16,18 @@ from bundle.engines import (
     items_of_a_batch,
     stack_windows,
 )
-from bundle.keys import FILM, MRI, READINGS
-from bundle.networks import FilmEncoder, FilmToVolume, TwoPathUNet
-from bundle.sampling import FlowSchedule
+from bundle.keys import MRI, READINGS
 from bundle.weights import load_start, load_weights, save_weights
-
-AUTOENCODER = {
-    "num_res_blocks": (1, 1, 1),
-    "channels": (8, 8, 8),
-    "attention_levels": (False, False, False),
-    "latent_channels": 4,
-    "norm_num_groups": 4,
-    "with_encoder_nonlocal_attn": False,
-    "with_decoder_nonlocal_attn": False,
-}
 
 
 def network(*, seed=0, mixing=True, **options):
     """A 16 x 16 x 6 network whose slices see each other."""
     torch.manual_seed(seed)
-    unet = TwoPathUNet(
-        readings_width=66,
-        spatial_dims=2,
-        in_channels=8,
-        out_channels=4,
-        num_res_blocks=(1, 1),
-        channels=(32, 32),
-        attention_levels=(False, True),
-        norm_num_groups=8,
-        num_head_channels=16,
-        with_conditioning=True,
-        cross_attention_dim=16,
-        depth_mixing={"num_head_channels": 16} if mixing else None,
-    )
-    result = FilmToVolume(
-        autoencoder=AutoencoderKL(2, 1, 1, **AUTOENCODER),
-        unet=unet,
-        film_encoder=FilmEncoder(
-            image_size=16, patch_size=8, width=16, layers=1, heads=2, output_dim=16, context_dim=16
-        ),
-        schedule=FlowSchedule(),
-        image_size=16,
-        slices=6,
-        sampling_steps=2,
-        **options,
-    )
+    result = small_generator(depth_mixing={"num_head_channels": 16} if mixing else None, **options)
     for name, parameter in result.denoiser.named_parameters():
         if not parameter.abs().max() and "mixers" not in name:
             torch.nn.init.normal_(parameter, std=0.1)
     return result.eval()
-
-
-@pytest.fixture
-def knees():
-    """Three made-up knees, whose slices get brighter with depth."""
-    generator = torch.Generator().manual_seed(0)
-    return [
-        {
-            FILM: torch.rand(1, 16, 16, generator=generator) * 2 - 1,
-            MRI: torch.rand(1, 16, 16, 6, generator=generator) * 2 - 1,
-            READINGS: torch.eye(66)[knee],
-        }
-        for knee in range(3)
-    ]
 
 
 def windows(knees, model, folder, **options):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mean_network import set_zero_layers, small_head, small_pyramid, small_unet
+from small_network import set_zero_layers, small_head, small_pyramid, small_unet
 
 import bundle
 from bundle.networks import FilmToVolume

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mean_network import network_like, set_zero_layers, small_pyramid, small_unet
+from small_network import network_like, set_zero_layers, small_pyramid, small_unet
 
 from bundle.networks import FilmPyramid, FilmToVolume
 

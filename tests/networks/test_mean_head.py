@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from mean_network import network_like, set_zero_layers, small_head, small_unet
 from scipy.interpolate import BSpline
+from small_network import network_like, set_zero_layers, small_head, small_unet
 
 from bundle.networks import FilmToVolume, MeanHead
 from bundle.networks.spline import fit_spline, spline_basis

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mean_network import set_zero_layers, small_unet
+from small_network import set_zero_layers, small_unet
 
 from bundle.networks import FilmToVolume
 from bundle.sampling import DiffusionSchedule, FittingBatches, FlowSchedule

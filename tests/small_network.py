@@ -1,8 +1,43 @@
-"""The small network with a mean head, a film pyramid, or both."""
+"""Networks of the compact one's shape, a hundredth of its size, and their parts: on a 16 x 16 x 6 grid."""
 
 import torch
+from monai.networks.nets import AutoencoderKL
 
-from bundle.networks import FilmPyramid, FilmToVolume, MeanHead, TwoPathUNet
+from bundle.networks import FilmEncoder, FilmPyramid, FilmToVolume, MeanHead, TwoPathUNet
+from bundle.sampling import FlowSchedule
+
+
+def small_autoencoder():
+    return AutoencoderKL(
+        2,
+        1,
+        1,
+        num_res_blocks=(1, 1, 1),
+        channels=(8, 8, 8),
+        attention_levels=(False, False, False),
+        latent_channels=4,
+        norm_num_groups=4,
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+    )
+
+
+def small_encoder():
+    return FilmEncoder(image_size=16, patch_size=8, width=16, layers=1, heads=2, output_dim=16, context_dim=16)
+
+
+def small_generator(*, in_channels=8, depth_mixing=None, **options):
+    """Film to volume without a mean head; some of its layers are at zero."""
+    return FilmToVolume(
+        autoencoder=small_autoencoder(),
+        unet=small_unet(in_channels, depth_mixing=depth_mixing),
+        film_encoder=small_encoder(),
+        schedule=FlowSchedule(),
+        image_size=16,
+        slices=6,
+        sampling_steps=2,
+        **options,
+    )
 
 
 def small_head(**options):
