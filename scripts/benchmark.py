@@ -8,7 +8,9 @@ import os
 import platform
 import pstats
 import resource
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +40,7 @@ from bundle.phantom.film import SPACINGS, render_film
 from bundle.phantom.mri import SIZES, render_labels, render_mri
 from bundle.phantom.oai_writer import write_participant
 from bundle.phantom.pose import solve_pose
+from bundle.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 FINDER = ROOT / "models" / "knee_finder.pt"
@@ -52,6 +55,17 @@ _STAGES = {
 """Stage to the module and name of the function that is all of it."""
 _OAI_KNEES = 2 * 4796
 PIECES = ("call", "volume", "step", "attention")
+_WIDE = "256 x 256, untrained weights"
+SERVICE = {
+    "a sample": [],
+    "the posterior mean": ["--mean"],
+    "5 samples, mean and spread": ["--samples", "5"],
+    "200 slices": ["--slices", "200"],
+    "with a DICOM series": ["--format", "dicom", "--dicom-kind", "mr"],
+    _WIDE: ["--weights", "{folder}/256.pt"],
+    "a folder of films": [],
+}
+"""Run to its options; each is on one film but the last."""
 Rounds = Callable[..., dict[str, list[float]]]
 """Pieces of work by name, and how often -> seconds of each round."""
 
@@ -89,6 +103,10 @@ def main() -> int:
     paper.add_argument("--slices", type=int, default=4, metavar="N", help="slices of a volume")
     paper.add_argument("--steps", type=int, default=2, metavar="N", help="sampling steps")
     paper.set_defaults(measure=measure_paper)
+    service = what.add_parser("service", help="synthesise.py as a user runs it: time and memory of whole processes")
+    service.add_argument("--only", nargs="+", choices=tuple(SERVICE), default=tuple(SERVICE), help="which runs")
+    service.add_argument("--films", type=int, default=6, metavar="N", help="films of the folder")
+    service.set_defaults(measure=lambda a: measure_service(a.only, a.films), knees=1, threads="all threads")
     for command in (model, paper):
         command.set_defaults(knees=1, threads="all threads")
         command.add_argument("--width", type=int, metavar="N", help="another width of the paper's UNet: a rehearsal")
@@ -265,6 +283,45 @@ def measure_paper(options: argparse.Namespace) -> None:
         f"one slice encoded and one step of batch 1: {time.perf_counter() - began:.1f} s, "
         f"loss {trainer.state.output['loss'].item():.3f}"
     )
+
+
+def measure_service(names: Sequence[str], films: int) -> None:
+    """Print wall seconds and peak memory of `scripts/synthesise.py`, each run a process of its own on phantom films."""
+    with tempfile.TemporaryDirectory() as folder:
+        oai, home = Path(folder, "oai"), Path(folder, "films")
+        make_cohort(oai, Recipe(0), participants=films)
+        home.mkdir()
+        for number, pair in enumerate(index_release(oai).pairs):
+            shutil.copy(pair.film, home / f"{number}.dcm")
+        if _WIDE in names:
+            parser = ConfigParser()
+            parser.read_config(str(ROOT / "configs" / "inference.json"))
+            parser["image_size"] = 256
+            network = parser.get_parsed_content("network_def")
+            save_weights(network, Path(folder, "256.pt"), trained_on="synthetic-phantom; not trained")
+        print(f"{'':32s} {'seconds':>8s} {'peak, GB':>9s}")
+        for name in names:
+            source = home if name == "a folder of films" else home / "0.dcm"
+            words = [word.format(folder=folder) for word in SERVICE[name]]
+            out = Path(folder, "volumes", name)
+            command = [sys.executable, "scripts/synthesise.py", str(source), "--side", "R", "--out", str(out), *words]
+            seconds, peak = _whole_process(command)
+            made = len(list(out.glob("*_synthetic.nii.gz")))
+            print(f"{name:32s} {seconds:8.1f} {peak:9.2f}" + (f"   {made} volumes" if made > 1 else ""), flush=True)
+
+
+def _whole_process(command: list[str]) -> tuple[float, float]:
+    """Wall seconds of a command and its peak memory in GB; the end of this one, with its last words, if it fails."""
+    with tempfile.TemporaryFile() as words:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=words, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        words.seek(0)
+        if status:
+            last = words.read().decode(errors="replace")[-400:]
+            raise SystemExit(fail(RuntimeError(f"{' '.join(command)}: {last}")))
+    return seconds, usage.ru_maxrss * 1024 / 1e9
 
 
 def _one_step(parser: ConfigParser, folder: str) -> Any:

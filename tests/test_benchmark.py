@@ -32,6 +32,14 @@ def test_phantom_s_stages_are_timed():
     assert max(seconds) > 0.02
 
 
+def test_service_is_measured_as_processes_of_their_own():
+    done = run("service", "--films", "1", "--only", "the posterior mean")
+    assert done.returncode == 0, done.stderr
+    seconds, peak = map(float, re.search(r"the posterior mean +([\d.]+) +([\d.]+)", done.stdout).groups())
+    assert seconds > 1
+    assert 0.5 < peak < 3, "GB, and not the pages or kilobytes of the system"
+
+
 def test_model_is_measured_beside_plain_loops_and_the_same_network_of_diffusers():
     done = run("model", "--slices", "2", "--steps", "1", "--batch", "2", "--repeats", "1")
     assert done.returncode == 0, done.stderr
