@@ -52,7 +52,6 @@ class Plan:
         knees: numbers of training knees, the table's first (None is all), then those of the learning curve.
         tuning: candidates, the same for every trained row: option to its values, tried one training each with the
             first seed and number of knees, and `share`, the part of `knee_epochs` that a trial takes. Empty: none.
-        curved: keys of the rows that the learning curve follows. Empty: all.
         pictured: keys of the rows that the picture of the methods shows, in its order. Empty: all.
     """
 
@@ -67,7 +66,6 @@ class Plan:
     seeds: Sequence[int] = (0,)
     knees: Sequence[int | None] = (None,)
     tuning: Mapping[str, Any] = field(default_factory=dict)
-    curved: Sequence[str] = ()
     pictured: Sequence[str] = ()
 
 
@@ -99,10 +97,9 @@ def read_plan(path: str | Path) -> Plan:
             raise ValueError(f"plan {path}: needs rows, each with a `{what}` of its own; got {values}.")
     if set(plan.cohort) != COHORT:
         raise ValueError(f"plan {path}: `cohort` must have {', '.join(sorted(COHORT))}, got {sorted(plan.cohort)}.")
-    for what in ("pictured", "curved"):
-        unknown = [key for key in getattr(plan, what) if key not in {row.key for row in plan.rows}]
-        if unknown:
-            raise ValueError(f"plan {path}: `{what}` names {unknown[0]!r}, which is no row's key.")
+    unknown = [key for key in plan.pictured if key not in {row.key for row in plan.rows}]
+    if unknown:
+        raise ValueError(f"plan {path}: `pictured` names {unknown[0]!r}, which is no row's key.")
     if not plan.seeds or not plan.knees:
         raise ValueError(f"plan {path}: `seeds` and `knees` must hold at least one entry each.")
     if plan.tuning and not candidates(plan):

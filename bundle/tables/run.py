@@ -237,8 +237,7 @@ class _Runner:
 def cases_of(plan: Plan) -> list[Case]:
     """All cases in their order; a row that is fitted, not trained, is the same for every seed."""
     cases = [Case(row, seed, plan.knees[0]) for seed in plan.seeds for row in plan.rows]
-    curved = [row for row in plan.rows if not plan.curved or row.key in plan.curved]
-    cases += [Case(row, seed, knees) for knees in plan.knees[1:] for seed in plan.seeds for row in curved]
+    cases += [Case(row, seed, knees) for knees in plan.knees[1:] for seed in plan.seeds for row in plan.rows]
     return [case for case in cases if case.row.trained or case.seed == plan.seeds[0]]
 
 
