@@ -1,5 +1,6 @@
 """Every number of docs/results.md is one of the evaluation's files beside it."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -28,6 +29,26 @@ def test_the_table_repeats_the_summary():
             if shown is not None:
                 mean = summary["metrics"][method][metric]["mean"]
                 assert abs(shown - mean) <= 0.0051 if metric == "psnr" else abs(shown - mean) <= 0.00051, (name, metric)
+
+
+def test_the_table_of_trained_methods_repeats_its_file():
+    found = {}
+    with (ROOT / "docs" / "results" / "tables" / "comparison.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["kl_grade"] == "all":
+                found.setdefault(row["row"], {})[row["metric"]] = row
+    text = (ROOT / "docs" / "results.md").read_text()
+    text = text[text.index("## Every method") :]
+    for name, metrics in found.items():
+        shown = [""] * len(COLUMNS)
+        for place, metric in enumerate(COLUMNS):
+            if metric in metrics:
+                shown[place] = f"{float(metrics[metric]['mean']):.{2 if metric == 'psnr' else 3}f}"
+        seeds = next(iter(metrics.values()))["repetitions"]
+        if "psnr" in metrics and int(seeds) > 1:
+            shown[0] += f" ({float(metrics['psnr']['sd_repetitions']):.2f})"
+        assert f"| {name} | {seeds} | {' | '.join(shown)} |" in text, name
+    assert f"{next(iter(found.values()))['ssim']['n']} test knees" in text
 
 
 def test_the_page_says_how_many_knees_and_that_they_are_phantoms():

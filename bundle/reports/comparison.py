@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,13 @@ def _where(name: str, run: Run) -> str:
 
 
 def _provenance(run: Run) -> str:
-    return "; ".join(f"{term}: {value}" for term, value in run.summary.get("provenance", {}).items())
+    """What is known of data and weights; files below the current folder by their path from there, no machine's."""
+    here = Path.cwd()
+    known = {
+        term: Path(value).relative_to(here).as_posix() if value and Path(value).is_relative_to(here) else value
+        for term, value in run.summary.get("provenance", {}).items()
+    }
+    return "; ".join(f"{term}: {value}" for term, value in known.items())
 
 
 def _common_knees(runs: Sequence[tuple[str, Run]]) -> tuple[list[KneeKey], list[str]]:

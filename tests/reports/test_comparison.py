@@ -239,3 +239,16 @@ def test_scores_are_read_to_the_last_digit(tmp_path):
     value = 1 / 3
     run = read_run(write_run(tmp_path / "run", {"pred": {"psnr": [value] * 6}}))
     assert np.array_equal(run.scores["pred"]["psnr"], np.full(6, value))
+
+
+def test_files_below_the_current_folder_are_named_by_their_path_from_there(tmp_path, monkeypatch):
+    """A page that is shared names no machine's folders."""
+    monkeypatch.chdir(tmp_path)
+    folder = write_run(tmp_path / "one", {"pred": MEAN})
+    summary = json.loads((folder / "summary.json").read_text())
+    weights = str(tmp_path / "one" / "model.pt")
+    (folder / "summary.json").write_text(
+        json.dumps(summary | {"provenance": {"weights": weights, "other": "/x/y", "fitted": None}})
+    )
+    (said,) = compare([("One", read_run(folder))]).provenance.values()
+    assert said == "weights: one/model.pt; other: /x/y; fitted: None"
