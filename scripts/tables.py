@@ -26,7 +26,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for the page and its files; default: --out")
     parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="start no step later than this")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="trainings and evaluations at once, each on fewer cores"
+        "--workers", type=int, default=1, metavar="N", help="processes; trainings and evaluations at once"
     )
     return parser.parse_args()
 
