@@ -104,7 +104,7 @@ def main() -> int:
     paper.add_argument("--steps", type=int, default=2, metavar="N", help="sampling steps")
     paper.set_defaults(measure=measure_paper)
     service = what.add_parser("service", help="synthesise.py as a user runs it: time and memory of whole processes")
-    service.add_argument("--only", nargs="+", choices=tuple(SERVICE), default=tuple(SERVICE), help="which runs")
+    service.add_argument("--only", nargs="+", choices=tuple(SERVICE), default=tuple(SERVICE), help="what to measure")
     service.add_argument("--films", type=int, default=6, metavar="N", help="films of the folder")
     service.set_defaults(measure=lambda a: measure_service(a.only, a.films), knees=1, threads="all threads")
     for command in (model, paper):
