@@ -15,10 +15,10 @@ Figure, has_matplotlib = optional_import("matplotlib.figure", name="Figure")
 
 INK, MUTED = "#2b2b2b", "#767676"
 DPI = 150
-CELL, GAP, BLOCK_GAP, LABEL = 1.45, 0.04, 0.14, 1.4
+CELL, GAP, BLOCK_GAP, LABEL = 1.45, 0.04, 0.14, 1.5
 """Inches: edge of an image, space between images, more space above a block, words before a row."""
 LINE, FOOT_LINE = 0.15, 0.16
-CHARACTERS, LABEL_CHARACTERS, DETAIL_CHARACTERS = 18, 18, 23
+CHARACTERS, LABEL_CHARACTERS, DETAIL_CHARACTERS = 20, 18, 23
 """In a line: of a column's head, and of the words before a row."""
 
 
