@@ -243,7 +243,8 @@ def measure_model(options: argparse.Namespace) -> None:
         print("seconds are the CPU's, of all threads together")
     with torch.no_grad():
         if "call" in options.only:
-            _measure_call(network, parser["network_def"]["unet"], film, options.repeats, rounds)
+            unet = parser["network_def"]["unet"] | {"channels": network.denoiser.unet.block_out_channels}
+            _measure_call(network, unet, film, options.repeats, rounds)
         if "volume" in options.only:
             _measure_volume(network, film, options, rounds)
         if "attention" in options.only and options.overlays == ["slices"]:

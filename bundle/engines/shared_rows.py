@@ -9,9 +9,9 @@ from pathlib import Path
 
 import ignite.distributed as idist
 import numpy as np
-from filelock import FileLock
 from monai.utils import optional_import
 
+FileLock, _ = optional_import("filelock", name="FileLock")
 tqdm, _ = optional_import("tqdm", name="tqdm")
 LOCK = ".caches.lock"
 
