@@ -308,7 +308,8 @@ def measure_service(names: Sequence[str], films: int) -> None:
             command = [sys.executable, "scripts/synthesise.py", str(source), "--side", "R", "--out", str(out), *words]
             seconds, peak = _whole_process(command)
             made = len(list(out.glob("*_synthetic.nii.gz")))
-            print(f"{name:32s} {seconds:8.1f} {peak:9.2f}" + (f"   {made} volumes" if source == home else ""), flush=True)
+            count = f"   {made} volumes" if source == home else ""
+            print(f"{name:32s} {seconds:8.1f} {peak:9.2f}{count}", flush=True)
 
 
 def _whole_process(command: list[str]) -> tuple[float, float]:
