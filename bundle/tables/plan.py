@@ -107,9 +107,6 @@ def read_plan(path: str | Path) -> Plan:
     return plan
 
 
-AUTOENCODER_EPOCHS = "autoencoder_epochs"
-
-
 def candidates(plan: Plan) -> list[dict[str, Any]]:
     """The options that each trained row tries: one varied at a time, as the plan lists them; none where it has none."""
     return [{name: value} for name, values in plan.tuning.items() if name != "share" for value in values]
@@ -123,7 +120,7 @@ def epochs_of(plan: Plan, training_knees: int, *, share: float = 1.0) -> dict[st
 
 def autoencoder_epochs_of(plan: Plan, training_knees: int) -> dict[str, int]:
     """Epochs of the autoencoder, where `knee_epochs` has them: rows share it, and no trial takes less of it."""
-    return {name: n for name, n in epochs_of(plan, training_knees).items() if name == AUTOENCODER_EPOCHS}
+    return {name: n for name, n in epochs_of(plan, training_knees).items() if name == "autoencoder_epochs"}
 
 
 def _made(kind: type, content: Any, where: str) -> Any:

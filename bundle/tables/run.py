@@ -110,7 +110,7 @@ class _Runner:
                 write_subset(self.out / "data", data_of(self.out, knees), knees=knees)
         cases = cases_of(self.plan)
         needed = dict.fromkeys((case.seed, case.knees) for case in cases if case.row.trained)
-        self.together(lambda pair: self.do(self.autoencoder(*pair)), needed)
+        self.together(lambda pair: self.shared(*pair), needed)
 
         def announced(numbered: tuple[int, Case]) -> None:
             number, case = numbered
@@ -135,14 +135,10 @@ class _Runner:
     def training_knees(self, knees: int | None) -> int:
         return len(read_dataset(data_of(self.out, knees))["training"])
 
-    def autoencoder(self, seed: int, knees: int | None) -> Step:
+    def shared(self, seed: int, knees: int | None) -> dict[str, Any] | None:
+        """Options by which a training takes the autoencoder that all rows share; None if it cannot be made."""
         epochs = autoencoder_epochs_of(self.plan, self.training_knees(knees))
-        return autoencoder_step(self.plan, seed, knees, self.out, epochs)
-
-    def shared(self, case: Case) -> dict[str, Any] | None:
-        """Options by which a training takes the autoencoder that all rows share; None if it is missing."""
-        step = self.autoencoder(case.seed, case.knees)
-        epochs = autoencoder_epochs_of(self.plan, self.training_knees(case.knees))
+        step = autoencoder_step(self.plan, seed, knees, self.out, epochs)
         return shared_from(step, epochs) if self.do(step) else None
 
     def case(self, case: Case) -> None:
@@ -151,7 +147,7 @@ class _Runner:
         training_knees = self.training_knees(case.knees)
         weights, chosen = None, {}
         if case.row.trained:
-            found, shared = self.tuned(case), self.shared(case)
+            found, shared = self.tuned(case), self.shared(case.seed, case.knees)
             if found is None or shared is None:
                 self.outcome.left.append(f"{case.label} evaluation")
                 return
@@ -180,7 +176,7 @@ class _Runner:
             folder = self.out / "tuning" / case.row.key / label.replace("#", "_")
             trial = Case(case.row, self.plan.seeds[0], self.plan.knees[0])
             share = self.plan.tuning.get("share", 1.0)
-            shared = self.shared(trial)
+            shared = self.shared(trial.seed, trial.knees)
             if shared is None:
                 return None
             given = {**epochs_of(self.plan, self.training_knees(trial.knees), share=share), **options, **shared}

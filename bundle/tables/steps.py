@@ -77,10 +77,9 @@ def training_step(plan: Plan, case: Case, out: Path, options: Mapping[str, Any],
 
 def autoencoder_step(plan: Plan, seed: int, knees: int | None, out: Path, epochs: Mapping[str, int]) -> Step:
     """The training of the autoencoder that all rows of a seed and a number of knees share."""
+    case = Case(Row("autoencoder", "Autoencoder", options={"stages": "['autoencoder']"}), seed, knees)
     folder = out / "autoencoders" / f"{_knees(knees)}/seed_{seed}"
-    options = {"dataset_dir": data_of(out, knees), "output_dir": folder, "stages": "['autoencoder']", "seed": seed}
-    command = _workflow("training", ["train", *plan.sizes]) + _given({**options, **plan.options, **epochs})
-    return Step(f"autoencoder {_knees(knees)} seed_{seed}", tuple(command), folder / "model.pt")
+    return training_step(plan, case, out, epochs, folder=folder, name=f"autoencoder {_knees(knees)} seed_{seed}")
 
 
 def shared_from(autoencoder: Step, epochs: Mapping[str, int]) -> dict[str, Any]:

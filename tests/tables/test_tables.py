@@ -367,6 +367,10 @@ def test_plans_of_results_have_three_seeds_and_tuning(name):
     assert len(candidates(plan)) >= 2
 
 
+def test_full_plan_has_a_learning_curve():
+    assert len(read_plan(ROOT / "configs" / "tables" / "full.json").knees) >= 3
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
